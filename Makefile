@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all their set-up themselves.
+PYTHON ?= python3
+BACKENDS ?= tensorflow jax torch
+
+.PHONY: demo test format clean
+
+demo: .venv/installed
+	rm -rf runs/demo
+	KERAS_BACKEND=tensorflow .venv/bin/keras-ssgan train --dataset digits \
+		--preset compact --baseline --output runs/demo
+
+test: .venv-test/installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	for backend in $(BACKENDS); do \
+		echo "== $$backend" && \
+		KERAS_BACKEND=$$backend .venv-test/bin/python -m pytest || exit 1; \
+	done
+
+format: .venv-test/installed
+	.venv-test/bin/ruff check --fix .
+	.venv-test/bin/ruff format .
+
+clean:
+	rm -rf .venv .venv-test runs build *.egg-info
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt \
+		--editable '.[tensorflow,digits]'
+	touch $@
+
+.venv-test/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/pip install --quiet --constraint constraints.txt \
+		--editable '.[tensorflow,jax,torch,dev]'
+	touch $@

@@ -1,0 +1,55 @@
+"""A classifier from a folder of images, most of them without a label.
+
+    python examples/your_own_images.py FOLDER classifier.keras
+
+FOLDER has one sub-folder of images per class, and `unlabeled/` with all the
+others. The classifier that comes out is plain Keras: it needs nothing of this
+package, and takes raw uint8 images of any size.
+"""
+
+import argparse
+
+import keras
+
+import keras_ssgan as ks
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("output")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--batch-size", type=int, default=64)
+    arguments = parser.parse_args(argv)
+
+    # === Data: part of the labelled images is held out for the test ===
+    names = ks.datasets.class_names(arguments.folder)
+    (x_train, y_train), (x_test, y_test) = ks.datasets.load_image_folder(
+        arguments.folder, seed=0
+    )
+    mixed = ks.datasets.MixedDataset(
+        x_train, y_train, batch_size=arguments.batch_size, seed=0
+    )
+
+    # === Model: as many classes as there are folders ===
+    keras.utils.set_random_seed(0)
+    gan = ks.SemiSupervisedGAN.from_preset(
+        "compact", num_classes=len(names), seed=0
+    )
+    gan.compile()
+
+    # === Training ===
+    gan.fit(mixed, epochs=arguments.epochs, shuffle=False)
+    scores = gan.evaluate(x_test, y_test, return_dict=True)
+    print(f"Test accuracy: {scores['accuracy']:.2%}")
+
+    # === The classifier, on its own ===
+    gan.classifier().save(arguments.output)
+    classifier = keras.saving.load_model(arguments.output)
+    probabilities = classifier.predict(x_test[:1])[0]
+    print(f"The first test image: {names[probabilities.argmax()]}")
+    return scores
+
+
+if __name__ == "__main__":
+    main()

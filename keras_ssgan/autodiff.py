@@ -1,0 +1,202 @@
+"""Gradients on whichever backend Keras runs: the one place that knows which.
+
+Keras has no backend-neutral way to differentiate. Three functions are enough
+for a training step that is written once:
+
+- `vjp`: the value of a function, and a pullback for its gradients;
+- `apply_gradients`: one step of an optimizer;
+- `trainer_step`: gives `step(self, data)` the signature that Keras' trainer
+  calls on the running backend.
+
+The training state on JAX is a `keras.StatelessScope` that `trainer_step` opens:
+reading a variable inside it gives its value in the step, assigning to one is
+recorded, and the scope's end hands everything back to the trainer.
+"""
+
+import functools
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+
+def _tensorflow_vjp(fn, variables, *inputs):
+    import tensorflow as tf
+
+    sources = [variable.value for variable in variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
+        tape.watch(inputs)
+        output, aux = fn(*inputs)
+
+    def pullback(cotangent):
+        gradients = tape.gradient(
+            output, [*sources, *inputs], output_gradients=cotangent
+        )
+        return gradients[: len(sources)], gradients[len(sources) :]
+
+    return output, pullback, aux
+
+
+def _torch_vjp(fn, variables, *inputs):
+    import torch
+
+    sources = [variable.value for variable in variables]
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    with torch.enable_grad():
+        output, aux = fn(*inputs)
+
+    def pullback(cotangent):
+        gradients = torch.autograd.grad(
+            output, [*sources, *inputs], grad_outputs=cotangent
+        )
+        return gradients[: len(sources)], gradients[len(sources) :]
+
+    return output.detach(), pullback, aux
+
+
+def _jax_vjp(fn, variables, *inputs):
+    import jax
+
+    with keras.StatelessScope() as probe:
+        outer = probe.original_scope
+    if outer is None:
+        raise RuntimeError(
+            "On JAX `vjp` runs inside a `keras.StatelessScope` over all state "
+            "that `fn` reads; `trainer_step` opens one."
+        )
+
+    def stateless_fn(values, inputs):
+        with keras.StatelessScope() as scope:
+            # Without this, variables that `fn` reads and is not differentiated
+            # by would have their value from before the step.
+            scope.state_mapping.update(outer.state_mapping)
+            for variable, value in zip(variables, values, strict=True):
+                scope.add_update((variable, value))
+            before = dict(scope.state_mapping)
+            output, aux = fn(*inputs)
+        updates = {
+            key: value
+            for key, value in scope.state_mapping.items()
+            if value is not before.get(key)
+        }
+        return output, (aux, updates)
+
+    values = [variable.value for variable in variables]
+    output, jax_pullback, (aux, updates) = jax.vjp(
+        stateless_fn, values, list(inputs), has_aux=True
+    )
+    outer.state_mapping.update(updates)
+    return output, jax_pullback, aux
+
+
+_VJPS = {
+    "tensorflow": _tensorflow_vjp,
+    "torch": _torch_vjp,
+    "jax": _jax_vjp,
+}
+
+
+def vjp(fn, variables, *inputs):
+    """Value of a function and the pullback to its gradients.
+
+    Gradients are computed with respect to exactly the given variables and
+    inputs, and to nothing else that `fn` uses. What `fn` assigns (moving
+    statistics, random seeds) stays assigned.
+
+    Args:
+        fn: Callable `fn(*inputs) -> (output, aux)`; `output` is a tensor,
+            `aux` any structure of tensors, passed through undifferentiated.
+        variables: List of trainable `keras.Variable`s that `fn` reads.
+        inputs: Float tensors.
+
+    Returns:
+        `(output, pullback, aux)`. `pullback(cotangent)`, to be called at most
+        once with a tensor like `output`, returns two lists: the gradients with
+        respect to the variables, and those with respect to the inputs.
+
+    Example:
+
+    ```python
+    loss, pullback, _ = vjp(
+        lambda x: (keras.ops.sum(layer(x)), None), layer.trainable_variables, x
+    )
+    variable_gradients, (input_gradient,) = pullback(keras.ops.ones(()))
+    ```
+    """
+    return _VJPS[BACKEND](fn, variables, *inputs)
+
+
+def apply_gradients(optimizer, gradients, variables):
+    """Updates the variables by one step of the optimizer.
+
+    Args:
+        optimizer: A built `keras.optimizers.Optimizer`.
+        gradients: List of tensors.
+        variables: The trainable `keras.Variable`s it was built with.
+    """
+    if BACKEND != "jax":
+        optimizer.apply(gradients, variables)
+        return
+    # `LossScaleOptimizer.apply` assigns inside of a `cond`, which on JAX would
+    # let tracers escape; its stateless form does not.
+    new_values, new_optimizer_values = optimizer.stateless_apply(
+        [variable.value for variable in optimizer.variables],
+        list(gradients),
+        [variable.value for variable in variables],
+    )
+    for variable, value in zip(variables, new_values, strict=True):
+        variable.assign(value)
+    for variable, value in zip(
+        optimizer.variables, new_optimizer_values, strict=True
+    ):
+        variable.assign(value)
+
+
+def _torch_step(step):
+    import torch
+
+    # Only `vjp` needs a graph; recorded outside of it, one would only cost
+    # memory.
+    return torch.no_grad()(step)
+
+
+def _jax_step(step):
+    @functools.wraps(step)
+    def stateless_step(self, state, data):
+        # `train_step` has the optimizer's variables in its state, `test_step`
+        # has not (see `keras.Model.stateless_call` for the other groups).
+        groups = [self.trainable_variables, self.non_trainable_variables]
+        if len(state) == 4:
+            groups.append(self.optimizer.variables)
+        groups.append(self.metrics_variables)
+        mapping = [
+            (variable, value)
+            for variables, values in zip(groups, state, strict=True)
+            for variable, value in zip(variables, values, strict=True)
+        ]
+        with keras.StatelessScope(mapping) as scope:
+            logs = step(self, data)
+        new_state = tuple(
+            [scope.get_current_value(variable) for variable in variables]
+            for variables in groups
+        )
+        return logs, new_state
+
+    return stateless_step
+
+
+def trainer_step(step):
+    """Decorates a `train_step` or `test_step` that is written once.
+
+    Args:
+        step: Method `step(self, data) -> logs` of a `keras.Model` that reads
+            and assigns variables directly.
+
+    Returns:
+        The method as the running backend's trainer calls it: unchanged on
+        TensorFlow, without gradient recording on PyTorch, and as
+        `(self, state, data) -> (logs, state)` on JAX.
+    """
+    adapters = {"torch": _torch_step, "jax": _jax_step}
+    return adapters[BACKEND](step) if BACKEND in adapters else step

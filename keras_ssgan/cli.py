@@ -1,0 +1,324 @@
+"""The command line: parses arguments, calls the package, prints.
+
+Nothing here imports Keras before a command runs: `--help` stays quick, and
+`--backend` can still choose.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from keras_ssgan import __version__
+from keras_ssgan.errors import InputError
+from keras_ssgan.settings import presets
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def main(argv=None):
+    """Runs the command line.
+
+    Args:
+        argv: List of arguments. Defaults to those of the process.
+
+    Returns:
+        Exit code: 0, or 2 where the user has something to mend.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("keras_ssgan").setLevel(
+        logging.WARNING if arguments.quiet else logging.INFO
+    )
+    warnings.formatwarning = lambda message, *_: f"keras-ssgan: {message}\n"
+    try:
+        _choose_backend(arguments.backend)
+        arguments.run(arguments)
+    except InputError as error:
+        print(f"keras-ssgan: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+# === Commands ===
+
+
+def _train(arguments):
+    from keras_ssgan import training
+
+    settings = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in training.Config.__dataclass_fields__ and value is not None
+    }
+    if arguments.resume:
+        config = training.read_config(arguments.output, **settings)
+    else:
+        config = training.Config(**settings)
+    name = Path(config.dataset).stem
+    folder = arguments.output or Path("runs") / f"{name}-{config.preset}"
+    metrics = training.train(
+        config, folder, arguments.resume, verbose=_verbosity(arguments)
+    )
+    counts = metrics["images"]
+    labels = counts["train_labels"]
+    unlabeled = counts["train_images"] - labels
+    _print_score(
+        f"semi-supervised, {labels} labelled and {unlabeled} unlabelled images",
+        metrics["test"],
+    )
+    if "baseline" in metrics:
+        _print_score(
+            f"the same network on the {labels} labelled images alone",
+            metrics["baseline"],
+        )
+    print(f"Written to {folder}: samples/, curves.png, confusion.png, ...")
+
+
+def _evaluate(arguments):
+    from keras_ssgan import datasets
+    from keras_ssgan import evaluation
+    from keras_ssgan import runs
+
+    model = runs.load_classifier(arguments.model)
+    dataset = datasets.load(arguments.dataset)
+    probabilities = model.predict(
+        dataset.x_test, batch_size=256, verbose=_verbosity(arguments)
+    )
+    report = evaluation.classification_report(dataset.y_test, probabilities)
+    if arguments.json:
+        print(json.dumps(report))
+        return
+    _print_score(f"test images of {arguments.dataset}", report)
+    for name, share in zip(
+        dataset.class_names, report["class_accuracy"], strict=True
+    ):
+        print(f"  {name:>10} " + ("no image" if share is None else f"{share:.2%}"))
+
+
+def _predict(arguments):
+    from keras_ssgan import datasets
+    from keras_ssgan import runs
+
+    model = runs.load_classifier(arguments.model)
+    # All are read first: an unreadable one is no reason for half an answer.
+    images = [datasets.read_image(path) for path in arguments.images]
+    for path, image in zip(arguments.images, images, strict=True):
+        probabilities = model.predict(image[None], verbose=0)[0]
+        names = runs.load_class_names(arguments.model, len(probabilities))
+        best = int(probabilities.argmax())
+        if arguments.json:
+            row = {"file": str(path), "class": names[best]}
+            row["probabilities"] = [round(float(p), 6) for p in probabilities]
+            print(json.dumps(row))
+        else:
+            print(f"{path}: {names[best]} ({probabilities[best]:.1%})")
+
+
+def _generate(arguments):
+    from keras_ssgan import plotting
+    from keras_ssgan import runs
+
+    gan = runs.load_gan(arguments.model)
+    _refuse_existing(arguments.output)
+    images = gan.generate(arguments.count, seed=arguments.seed)
+    plotting.image_grid(images, columns=arguments.columns).save(
+        arguments.output
+    )
+    print(f"{arguments.count} images written to {arguments.output}")
+
+
+# === Arguments ===
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-ssgan",
+        description="Semi-supervised GANs: classifiers from few labels.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_generate(commands)
+    return parser
+
+
+def _add_command(commands, name, run, help):
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help=f"{', '.join(BACKENDS)}; default: KERAS_BACKEND, as Keras reads it",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress bar, results only"
+    )
+    return parser
+
+
+def _add_train(commands):
+    parser = _add_command(
+        commands,
+        "train",
+        _train,
+        "Train a GAN and its classifier; the results go to a folder.",
+    )
+    named = "; ".join(f"{name}: {text}" for name, text in presets().items())
+    add = parser.add_argument
+    add(
+        "--dataset",
+        help="digits (comes with scikit-learn), mnist, an .npz file, a folder "
+        "of IDX files, or a folder of images with a sub-folder per class and "
+        "perhaps unlabeled/ (default: mnist)",
+    )
+    add("--preset", help=f"{named} (default: article)")
+    add(
+        "--labels",
+        type=_labels,
+        metavar="N",
+        help="labels to keep, a share (0.2) or a count (100); the others are "
+        "hidden (default: the preset's share; all, if some images have none)",
+    )
+    add(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="share of the kept labels to hold out (default: 0.1)",
+    )
+    add("--epochs", type=int, metavar="N", help="default: the preset's")
+    add("--batch-size", type=int, metavar="N", help="default: the preset's")
+    add(
+        "--labeled-per-batch",
+        type=int,
+        metavar="N",
+        help="labelled images in a batch (default: their share of the data)",
+    )
+    add("--seed", type=int, metavar="N", help="default: 0")
+    add(
+        "--dtype",
+        metavar="POLICY",
+        help="float32, mixed_bfloat16 or mixed_float16 (default: float32)",
+    )
+    add(
+        "--baseline",
+        action="store_true",
+        default=None,
+        help="also train the same network on the labelled images alone",
+    )
+    add(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="default: runs/DATASET-PRESET; must not exist",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --output after its last finished epoch",
+    )
+
+
+def _add_evaluate(commands):
+    parser = _add_command(
+        commands, "evaluate", _evaluate, "Score a classifier on test images."
+    )
+    _add_model(parser)
+    parser.add_argument("--dataset", default="mnist", help="as for train")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_predict(commands):
+    parser = _add_command(
+        commands, "predict", _predict, "Say which class images belong to."
+    )
+    _add_model(parser)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+
+
+def _add_generate(commands):
+    parser = _add_command(
+        commands, "generate", _generate, "Draw images with a trained GAN."
+    )
+    _add_model(parser)
+    add = parser.add_argument
+    add("--count", type=_positive, default=25, help="images (default: 25)")
+    add("--columns", type=_positive, default=5, help="in a row (default: 5)")
+    add("--seed", type=int, help="default: a different one every time")
+    add(
+        "--output",
+        type=Path,
+        default=Path("samples.png"),
+        metavar="FILE",
+        help="picture to write; must not exist (default: samples.png)",
+    )
+
+
+def _add_model(parser):
+    parser.add_argument(
+        "model", type=Path, help="folder of a run, or a .keras file"
+    )
+
+
+def _labels(text):
+    """A share if there is a decimal point, else a count."""
+    return float(text) if "." in text else int(text)
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("has to be at least 1")
+    return value
+
+
+# === Helpers ===
+
+
+def _choose_backend(name):
+    """Settles the backend, before anything imports Keras."""
+    name = name or os.environ.get("KERAS_BACKEND")
+    if name is not None:
+        if name not in BACKENDS:
+            raise InputError(
+                f"backend {name!r} is unknown; use {', '.join(BACKENDS)}"
+            )
+        os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        importlib.import_module("keras")
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise
+        installed = [b for b in BACKENDS if importlib.util.find_spec(b)]
+        choice = f" or use --backend {installed[0]}" if installed else ""
+        raise InputError(
+            f"backend {error.name} is not installed; run pip install "
+            f"{error.name}{choice}"
+        ) from None
+
+
+def _verbosity(arguments):
+    return 0 if arguments.quiet else "auto"
+
+
+def _refuse_existing(path):
+    if path.exists():
+        raise InputError(f"{path} exists already; choose another --output")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write to")
+
+
+def _print_score(title, report):
+    print(
+        f"{report['accuracy']:8.2%} correct ({report['errors']} errors in "
+        f"{report['images']}): {title}"
+    )

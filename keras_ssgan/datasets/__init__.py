@@ -1,0 +1,40 @@
+"""Loading images, hiding labels, and batches with a fixed share of labels.
+
+Every `load_*` function returns `(x_train, y_train), (x_test, y_test)`: images
+as uint8 and labels as int32, where -1 stands for "no label".
+"""
+
+import importlib
+
+from keras_ssgan.datasets.bundled import load_digits
+from keras_ssgan.datasets.bundled import load_mnist
+from keras_ssgan.datasets.dataset import Dataset
+from keras_ssgan.datasets.dataset import load
+from keras_ssgan.datasets.idx import load_idx
+from keras_ssgan.datasets.image_folder import class_names
+from keras_ssgan.datasets.image_folder import load_image_folder
+from keras_ssgan.datasets.labels import hide_labels
+from keras_ssgan.datasets.labels import split_validation
+from keras_ssgan.datasets.npz import load_npz
+
+__all__ = [
+    "Dataset",
+    "MixedDataset",
+    "class_names",
+    "hide_labels",
+    "load",
+    "load_digits",
+    "load_idx",
+    "load_image_folder",
+    "load_mnist",
+    "load_npz",
+    "split_validation",
+]
+
+
+def __getattr__(name):
+    # The only name here that imports Keras, and with it a backend.
+    if name == "MixedDataset":
+        module = importlib.import_module("keras_ssgan.datasets.mixed")
+        return module.MixedDataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

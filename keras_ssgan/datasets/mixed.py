@@ -1,0 +1,198 @@
+"""Batches with a fixed share of labelled images."""
+
+import math
+import numbers
+
+import keras
+import numpy as np
+
+from keras_ssgan.checks import check_images
+from keras_ssgan.checks import check_labels
+from keras_ssgan.errors import InputError
+
+
+class MixedDataset(keras.utils.PyDataset):
+    """Batches that each have the same number of labelled images.
+
+    An epoch is one pass over the unlabelled images, each of them once. The
+    labelled images are cycled meanwhile, so that within an epoch each is seen
+    equally often, up to one. The last batch may be smaller and keeps the
+    share of labels, with one label at least. Without unlabelled images an
+    epoch is one pass over the labelled ones.
+
+    What a batch holds depends on `seed`, the epoch and the batch's index, and
+    on nothing else. A run that is resumed at epoch `n` with `initial_epoch=n`
+    therefore sees what it would have seen without the break.
+
+    `fit` moves from epoch to epoch by itself, and so does `evaluate`. It takes
+    the batches of an epoch in random order unless told `shuffle=False`, which
+    an exact repetition needs. A loop of one's own calls `on_epoch_begin()`
+    before the batches of an epoch and `on_epoch_end()` after them.
+
+    Args:
+        x: Images, uint8, or numbers in `[0, 255]`, of shape `(n, height,
+            width)` or `(n, height, width, channels)`. Not copied.
+        y: Class ids, integers of shape `(n,)` or `(n, 1)`, -1 for no label.
+        batch_size: Images in a batch.
+        labeled_per_batch: Labelled images among them. `None` stands for the
+            share of labelled images in the data, one at least.
+        seed: Seed of the order of the images, a non-negative integer.
+        initial_epoch: The epoch to begin with, counted from 0.
+        **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
+            `keras.utils.PyDataset`. Indexing an array gains nothing from them,
+            and with workers Keras mixes neighbouring epochs if `fit` has to
+            build the model first.
+
+    Attributes:
+        epoch: The epoch that batches are drawn from.
+
+    Raises:
+        InputError: If `x` or `y` are no images or labels, if no image has a
+            label, or if a number is out of its range.
+
+    Example:
+
+    ```python
+    data = MixedDataset(x_train, y, batch_size=128, labeled_per_batch=26)
+    gan.fit(data, epochs=5, shuffle=False)
+    ```
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int = 128,
+        labeled_per_batch: int | None = None,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        **kwargs,
+    ):
+        check_images(x)
+        check_labels(y, None, num_images=len(x))
+        _check_integer("seed", seed, at_least=0)
+        _check_integer("initial_epoch", initial_epoch, at_least=0)
+        super().__init__(**kwargs)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = initial_epoch
+        self._x = x
+        self._y = y.reshape(-1).astype("int32")
+        self._labeled = np.flatnonzero(self._y >= 0)
+        self._unlabeled = np.flatnonzero(self._y < 0)
+        self.labeled_per_batch = self._resolve_share(labeled_per_batch)
+        self._cached_order = None
+        self._epoch_begun = False
+        self._drawn = set()  # Indices of the epoch's batches so far.
+
+    def __len__(self):
+        """Returns the number of batches in an epoch."""
+        if len(self._unlabeled) == 0:
+            return math.ceil(len(self._labeled) / self.batch_size)
+        per_batch = self.batch_size - self.labeled_per_batch
+        return math.ceil(len(self._unlabeled) / per_batch)
+
+    def __getitem__(self, index):
+        """Returns batch `index` of the current epoch.
+
+        Args:
+            index: An integer in `[0, len(self))`.
+
+        Returns:
+            `(images, labels)`: images as in `x`, and labels, int32 of shape
+            `(batch_size,)`. The labelled ones come first.
+        """
+        index = range(len(self))[index]
+        labeled, unlabeled = self._order()
+        start = index * self.labeled_per_batch
+        labeled = labeled[start : start + self.labeled_per_batch]
+        per_batch = self.batch_size - self.labeled_per_batch
+        start = index * per_batch
+        unlabeled = unlabeled[start : start + per_batch]
+        rows = np.concatenate([labeled, unlabeled])
+        if self._epoch_begun:
+            self._drawn.add(index)
+        return self._x[rows], self._y[rows]
+
+    # Before the first epoch of every `fit` and `evaluate` Keras calls
+    # `on_epoch_end` once, and if it has to build the model it begins an epoch
+    # before that, for the sake of one batch. Neither is an epoch.
+
+    def on_epoch_begin(self):
+        """Begins an epoch."""
+        self._epoch_begun = True
+
+    def on_epoch_end(self):
+        """Moves on to the next epoch, if this one was begun and is complete.
+
+        An epoch that was broken off is seen again, all of it.
+        """
+        # Keras' workers may draw before `on_epoch_begin`, or in processes of
+        # their own, so that their batches cannot be counted here.
+        uncounted = self.workers > 1 or self.use_multiprocessing
+        complete = uncounted or len(self._drawn) == len(self)
+        if self._epoch_begun and complete:
+            self.epoch += 1
+            self._drawn = set()
+        self._epoch_begun = False
+
+    def _resolve_share(self, labeled_per_batch):
+        """Checks, or chooses, the number of labelled images in a batch."""
+        if len(self._labeled) == 0:
+            raise InputError(
+                "no image has a label (all are -1); label some images of each "
+                "class"
+            )
+        if len(self._unlabeled) == 0:
+            _check_integer("batch_size", self.batch_size, at_least=1)
+            if labeled_per_batch not in (None, self.batch_size):
+                raise InputError(
+                    f"labeled_per_batch is {labeled_per_batch} and every "
+                    "image is labelled; leave it out"
+                )
+            return self.batch_size
+        _check_integer("batch_size", self.batch_size, at_least=2)
+        if labeled_per_batch is None:
+            share = len(self._labeled) / len(self._y)
+            labeled_per_batch = max(1, round(self.batch_size * share))
+            return min(labeled_per_batch, self.batch_size - 1)
+        _check_integer("labeled_per_batch", labeled_per_batch, at_least=1)
+        if labeled_per_batch >= self.batch_size:
+            raise InputError(
+                f"labeled_per_batch is {labeled_per_batch} of a batch of "
+                f"{self.batch_size}; leave room for an unlabelled image"
+            )
+        return labeled_per_batch
+
+    def _order(self):
+        """Returns the epoch's `(labelled, unlabelled)` rows, in order."""
+        # Read and written as one tuple: threads of Keras may come in here.
+        cached, epoch = self._cached_order, self.epoch
+        if cached is not None and cached[0] == epoch:
+            return cached[1:]
+        rng = np.random.default_rng([self.seed, epoch])
+        unlabeled = rng.permutation(self._unlabeled)
+        slots = self._count_labeled_slots()
+        cycles = math.ceil(slots / len(self._labeled))
+        labeled = np.tile(self._labeled, (cycles, 1))
+        labeled = rng.permuted(labeled, axis=1).reshape(-1)[:slots]
+        self._cached_order = (epoch, labeled, unlabeled)
+        return labeled, unlabeled
+
+    def _count_labeled_slots(self):
+        """Counts the labelled images, repeats included, of an epoch."""
+        if len(self._unlabeled) == 0:
+            return len(self._labeled)
+        full_batches = len(self) - 1
+        per_batch = self.batch_size - self.labeled_per_batch
+        rest = len(self._unlabeled) - full_batches * per_batch
+        in_last = max(1, round(self.labeled_per_batch * rest / per_batch))
+        return full_batches * self.labeled_per_batch + in_last
+
+
+def _check_integer(name, value, at_least):
+    is_integer = isinstance(value, numbers.Integral)
+    if isinstance(value, bool) or not is_integer or value < at_least:
+        raise InputError(
+            f"{name} is {value!r}; give an integer of at least {at_least}"
+        )

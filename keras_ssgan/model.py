@@ -1,0 +1,579 @@
+"""The semi-supervised GAN as a Keras model with its own training step."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ssgan import checks
+from keras_ssgan import losses
+from keras_ssgan.autodiff import apply_gradients
+from keras_ssgan.autodiff import trainer_step
+from keras_ssgan.autodiff import vjp
+from keras_ssgan.errors import InputError
+from keras_ssgan.networks import build_discriminator
+from keras_ssgan.networks import build_generator
+from keras_ssgan.networks import build_preprocessor
+from keras_ssgan.optimizer import AlternatingOptimizer
+from keras_ssgan.settings import get_preset
+
+
+@keras.saving.register_keras_serializable("keras_ssgan")
+class SemiSupervisedGAN(keras.Model):
+    """A GAN whose discriminator learns to classify from few labels.
+
+    The discriminator has K class logits and one for real/fake. It learns the
+    classes from the labelled images, and what images look like from all of
+    them and from those that the generator draws; the generator learns to be
+    taken for real and to match the mean features of real images (Salimans et
+    al. 2016, "Improved Techniques for Training GANs"; DCGAN, Radford et al.
+    2016). One training step is one discriminator update, then one generator
+    update against the updated discriminator, with the same latents.
+
+    Called on images, the model is the classifier: it gives class
+    probabilities. Images go in raw, `(batch, height, width)` or `(batch,
+    height, width, channels)`, 0 to 255, at any size: scaling and resizing are
+    part of the model. Labels are integers in `[0, K)`, and -1 where there is
+    none; instead of -1, `sample_weight` may be 0.
+
+    Args:
+        discriminator: Functional `keras.Model` from images `(batch, height,
+            width, channels)` in `[-1, 1]` to `[features, logits]`, of shapes
+            `(batch, any)` and `(batch, K + 1)`; logit 0 is high for fake
+            images, logits 1..K are the classes.
+        generator: Functional `keras.Model` from latents `(batch, 1, 1,
+            latent_dim)` to images like the discriminator's.
+        feature_matching: `"squared"` or `"absolute"`, the distance that the
+            generator's second loss takes of the two mean features.
+        seed: int, seed of the latents drawn in training. Defaults to a random
+            one.
+        name: Name of the model.
+        **kwargs: Arguments of `keras.Model`, such as `dtype`.
+
+    Raises:
+        InputError: If the networks do not fit each other.
+
+    Example:
+
+    ```python
+    import keras_ssgan as ks
+
+    (x_train, y_train), (x_test, y_test) = ks.datasets.load_digits()
+    y_train = ks.datasets.hide_labels(y_train, labels=0.2, seed=0)
+    gan = ks.SemiSupervisedGAN.from_preset("compact")
+    gan.compile()
+    gan.fit(x_train, y_train, batch_size=64, epochs=2)
+    gan.evaluate(x_test, y_test)
+    ```
+    """
+
+    def __init__(
+        self,
+        discriminator,
+        generator,
+        feature_matching="squared",
+        seed=None,
+        name="semi_supervised_gan",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        _check_networks(discriminator, generator)
+        if feature_matching not in losses.FEATURE_MATCHING:
+            raise InputError(
+                f"feature_matching={feature_matching!r} is unknown; use one "
+                f"of {', '.join(sorted(losses.FEATURE_MATCHING))}"
+            )
+
+        # === Networks ===
+        self.discriminator = discriminator
+        self.generator = generator
+        self.preprocessor = build_preprocessor(self.image_shape)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+        # === Metrics ===
+        self.d_metrics = _means("d_loss", "supervised", "real", "fake")
+        self.g_metrics = _means("g_loss", "adversarial", "feature_matching")
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+
+        # === Config ===
+        self.feature_matching = feature_matching
+        self.seed = seed
+        self.built = True
+
+    @classmethod
+    def from_preset(cls, preset, num_classes=10, dtype=None, **kwargs):
+        """Builds the networks of a preset, with fresh weights.
+
+        Args:
+            preset: One of the names in `keras_ssgan.presets()`.
+            num_classes: int, K.
+            dtype: Dtype policy of the networks, such as `"mixed_bfloat16"`.
+                Defaults to the global one.
+            **kwargs: Arguments of the class, such as `seed`.
+
+        Returns:
+            A `SemiSupervisedGAN`, not compiled.
+
+        Raises:
+            InputError: If there is no such preset.
+        """
+        settings = get_preset(preset)
+        image_shape = (settings.image_size, settings.image_size, 1)
+        *hidden, output = settings.generator
+        common = {
+            "dropout": settings.dropout,
+            "momentum": settings.momentum,
+            "dtype": dtype,
+        }
+        return cls(
+            build_discriminator(
+                image_shape, settings.discriminator, num_classes, **common
+            ),
+            build_generator(
+                settings.latent_dim,
+                [*hidden, (image_shape[-1], *output)],
+                **common,
+            ),
+            dtype=dtype,
+            **kwargs,
+        )
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)` of the networks' images."""
+        return self.discriminator.input_shape[1:]
+
+    @property
+    def num_classes(self):
+        """K, the number of classes."""
+        return self.discriminator.output_shape[1][-1] - 1
+
+    @property
+    def latent_dim(self):
+        """Length of the generator's input."""
+        return self.generator.input_shape[-1]
+
+    @property
+    def discriminator_optimizer(self):
+        """The discriminator's optimizer, once compiled."""
+        return self.optimizer.optimizers[0]
+
+    @property
+    def generator_optimizer(self):
+        """The generator's optimizer, once compiled."""
+        return self.optimizer.optimizers[1]
+
+    # === Compiling ===
+
+    def compile(
+        self,
+        discriminator_optimizer=None,
+        generator_optimizer=None,
+        metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
+        """Configures the training.
+
+        Both optimizers are built here, so that whatever restores a run, such
+        as `keras.callbacks.BackupAndRestore`, finds their variables.
+
+        Args:
+            discriminator_optimizer: `keras.optimizers.Optimizer` or its name.
+                Defaults to Adam with learning rate 2e-4 and `beta_1` 0.5.
+            generator_optimizer: The same for the generator.
+            metrics: List of metrics of labels and class probabilities, beyond
+                the accuracy; only labelled images count.
+            run_eagerly: As in `keras.Model.compile`.
+            steps_per_execution: As in `keras.Model.compile`.
+            jit_compile: As in `keras.Model.compile`.
+            auto_scale_loss: Whether the losses are scaled if the dtype policy
+                is `"mixed_float16"`, as in `keras.Model.compile`.
+        """
+        optimizer = AlternatingOptimizer(
+            self._get_optimizer(
+                discriminator_optimizer, "discriminator", auto_scale_loss
+            ),
+            self._get_optimizer(
+                generator_optimizer, "generator", auto_scale_loss
+            ),
+        )
+        optimizer.build(
+            self.discriminator.trainable_variables,
+            self.generator.trainable_variables,
+        )
+        super().compile(
+            optimizer=optimizer,
+            # The rows without a label have weight 0.
+            weighted_metrics=metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=False,
+        )
+        self._compile_arguments = {
+            "metrics": metrics,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            # As given: what "auto" resolves to depends on the backend, and
+            # the model may be loaded under another.
+            "jit_compile": jit_compile,
+            "auto_scale_loss": auto_scale_loss,
+        }
+
+    def _get_optimizer(self, optimizer, network, auto_scale_loss):
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(
+                learning_rate=2e-4, beta_1=0.5, name=f"{network}_adam"
+            )
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if (
+            auto_scale_loss
+            and self.dtype_policy.name == "mixed_float16"
+            and not scaled
+        ):
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                optimizer, name=f"{network}_loss_scale"
+            )
+        return optimizer
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        return keras.saving.serialize_keras_object(
+            {
+                "discriminator_optimizer": self.discriminator_optimizer,
+                "generator_optimizer": self.generator_optimizer,
+                **self._compile_arguments,
+            }
+        )
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    # === Classifying ===
+
+    def preprocess(self, images):
+        """Raw images as the discriminator takes them.
+
+        Args:
+            images: Tensor of shape `(batch, any_height, any_width)` or
+                `(batch, any_height, any_width, channels)`, 0 to 255.
+
+        Returns:
+            Float32 tensor of shape `(batch, *image_shape)` in `[-1, 1]`.
+        """
+        if len(images.shape) == 3:
+            images = ops.expand_dims(images, axis=-1)
+        return self.preprocessor(images)
+
+    def call(self, images, training=False):
+        """Class probabilities of raw images.
+
+        Args:
+            images: As in `preprocess`.
+            training: Whether dropout and batch normalisation train.
+
+        Returns:
+            Float32 tensor of shape `(batch, K)`.
+        """
+        _, logits = self.discriminator(
+            self.preprocess(images), training=training
+        )
+        return ops.softmax(losses.class_logits(logits))
+
+    def classifier(self, name="classifier"):
+        """The discriminator as a classifier of raw images.
+
+        Made of stock Keras layers alone, so that the saved model loads where
+        this package is not installed, under any backend. It is a copy: further
+        training does not change it.
+
+        Args:
+            name: Name of the model.
+
+        Returns:
+            Functional `keras.Model` from uint8 images `(batch, any_height,
+            any_width)`, or with a last axis where there are several channels,
+            to float32 probabilities `(batch, K)`.
+        """
+        discriminator = keras.models.clone_model(self.discriminator)
+        discriminator.set_weights(self.discriminator.get_weights())
+        channels = self.image_shape[-1]
+        shape = (None, None) if channels == 1 else (None, None, channels)
+
+        inputs = keras.Input(shape, dtype="uint8", name="pixels")
+        x = ops.expand_dims(inputs, axis=-1) if channels == 1 else inputs
+        x = build_preprocessor(self.image_shape)(x)
+        _, logits = discriminator(x)
+        outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(
+            losses.class_logits(logits)
+        )
+        return keras.Model(inputs, outputs, name=name)
+
+    # === Generating ===
+
+    def generate(self, num_images, seed=None, batch_size=64):
+        """Draws images.
+
+        Args:
+            num_images: int.
+            seed: int; the same seed gives the same latents on every backend.
+                Defaults to fresh ones.
+            batch_size: int, images drawn at a time.
+
+        Returns:
+            uint8 array of shape `(num_images, *image_shape)`.
+        """
+        latents = np.random.default_rng(seed).standard_normal(
+            (num_images, 1, 1, self.latent_dim), dtype="float32"
+        )
+        images = self.generator.predict(
+            latents, batch_size=batch_size, verbose=0
+        )
+        return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype("uint8")
+
+    # === Training ===
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Trains, as `keras.Model.fit`.
+
+        Args:
+            x: Raw images, or a `tf.data.Dataset`, `keras.utils.PyDataset` or
+                PyTorch `DataLoader` of `(images, labels)` or `(images,
+                labels, mask)`.
+            y: Labels in `[0, K)`, -1 for none.
+            *args: As in `keras.Model.fit`.
+            **kwargs: As in `keras.Model.fit`; `sample_weight` is the mask of
+                the labelled images, or their weights.
+
+        Returns:
+            `keras.callbacks.History` with `d_loss` and its parts
+            `d_loss_supervised`, `d_loss_real` and `d_loss_fake`, `g_loss` and
+            its parts `g_loss_adversarial` and `g_loss_feature_matching`, and
+            the `accuracy` on labelled images, each a mean over the epoch.
+
+        Raises:
+            InputError: If arrays are given that are no images or labels.
+        """
+        if isinstance(x, np.ndarray):
+            checks.check_images(x)
+            checks.check_labels(y, self.num_classes, len(x))
+        return super().fit(x, y, *args, **kwargs)
+
+    @trainer_step
+    def train_step(self, data):
+        """One discriminator update, then one generator update."""
+        images, labels, mask = self._unpack(data)
+        batch_size = ops.shape(images)[0]
+        latents = keras.random.normal(
+            (batch_size, 1, 1, self.latent_dim), seed=self.seed_generator
+        )
+        fakes, generator_pullback, _ = vjp(
+            lambda: (self.generator(latents, training=True), None),
+            self.generator.trainable_variables,
+        )
+        d_losses, logits = self._update_discriminator(
+            images, labels, mask, ops.stop_gradient(fakes)
+        )
+        g_losses = self._update_generator(images, fakes, generator_pullback)
+
+        for metric, value in zip(
+            self.d_metrics + self.g_metrics, d_losses + g_losses, strict=True
+        ):
+            metric.update_state(value, sample_weight=batch_size)
+        logs = self._update_class_metrics(
+            images, labels, mask, ops.softmax(losses.class_logits(logits))
+        )
+        # Keras' own tracker; only `test_step` has a single loss to give it.
+        del logs["loss"]
+        return logs
+
+    def _update_discriminator(self, images, labels, mask, fakes):
+        """One step of the discriminator, on a real and a generated batch.
+
+        Args:
+            images: Float32 tensor of shape `(batch, *image_shape)`.
+            labels: int32 tensor of shape `(batch,)`.
+            mask: Float32 tensor of shape `(batch,)`, 0 for unlabelled.
+            fakes: Generated images, like `images`.
+
+        Returns:
+            The total loss and its three parts, and the logits of `images`.
+        """
+
+        def discriminator_loss():
+            _, logits = self.discriminator(images, training=True)
+            _, fake_logits = self.discriminator(fakes, training=True)
+            parts = [
+                losses.supervised_loss(logits, labels, mask),
+                losses.real_loss(logits),
+                losses.fake_loss(fake_logits),
+            ]
+            return sum(parts), (parts, logits)
+
+        variables = self.discriminator.trainable_variables
+        loss, pullback, (parts, logits) = vjp(discriminator_loss, variables)
+        optimizer = self.discriminator_optimizer
+        gradients, _ = pullback(optimizer.scale_loss(ops.ones(())))
+        apply_gradients(optimizer, gradients, variables)
+        return [loss, *parts], logits
+
+    def _update_generator(self, images, fakes, generator_pullback):
+        """One step of the generator, against the updated discriminator.
+
+        The discriminator is differentiated with respect to the generated
+        images alone; the generator's own pullback takes it from there.
+
+        Args:
+            images: Float32 tensor of shape `(batch, *image_shape)`.
+            fakes: Generated images, like `images`.
+            generator_pullback: Pullback of the forward pass that drew `fakes`,
+                with respect to the generator's trainable variables.
+
+        Returns:
+            The total loss and its two parts.
+        """
+        feature_matching_loss = losses.FEATURE_MATCHING[self.feature_matching]
+        with _preserved(self.discriminator.non_trainable_weights):
+            features, _ = self.discriminator(images, training=True)
+
+            def generator_loss(fakes):
+                fake_features, logits = self.discriminator(fakes, training=True)
+                parts = [
+                    losses.adversarial_loss(logits),
+                    feature_matching_loss(features, fake_features),
+                ]
+                return sum(parts), parts
+
+            loss, pullback, parts = vjp(generator_loss, [], fakes)
+
+        optimizer = self.generator_optimizer
+        _, (cotangent,) = pullback(optimizer.scale_loss(ops.ones(())))
+        gradients, _ = generator_pullback(cotangent)
+        apply_gradients(
+            optimizer, gradients, self.generator.trainable_variables
+        )
+        return [loss, *parts]
+
+    # === Testing ===
+
+    @trainer_step
+    def test_step(self, data):
+        """Cross-entropy and accuracy of the labelled images."""
+        images, labels, mask = self._unpack(data)
+        _, logits = self.discriminator(images, training=False)
+        probabilities = ops.softmax(losses.class_logits(logits))
+        cross_entropy = ops.sparse_categorical_crossentropy(
+            ops.maximum(labels, 0), probabilities
+        )
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(cross_entropy, sample_weight=mask)
+        logs = self._update_class_metrics(images, labels, mask, probabilities)
+        for metric in self.d_metrics + self.g_metrics:
+            del logs[metric.name]
+        return logs
+
+    def _update_class_metrics(self, images, labels, mask, probabilities):
+        labels = ops.maximum(labels, 0)
+        self.accuracy.update_state(labels, probabilities, sample_weight=mask)
+        return self.compute_metrics(images, labels, probabilities, mask)
+
+    def _unpack(self, data):
+        """Batch of a dataset to images, labels, and their weights.
+
+        Returns:
+            Float32 images `(batch, *image_shape)`, int32 labels `(batch,)`,
+            and a float32 mask `(batch,)` that is 0 where there is no label.
+        """
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if labels is None:
+            raise InputError(
+                "there are no labels; pass y, with -1 for each image that has "
+                "none"
+            )
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        mask = ops.cast(labels >= 0, "float32")
+        if weights is not None:
+            mask *= ops.reshape(ops.cast(weights, "float32"), (-1,))
+        return self.preprocess(images), labels, mask
+
+    # === Saving ===
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "discriminator": serialize(self.discriminator),
+            "generator": serialize(self.generator),
+            "feature_matching": self.feature_matching,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("discriminator", "generator"):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects
+            )
+        return cls(**config)
+
+    def _random_states(self):
+        """Variables of the seed generators, which Keras does not save."""
+        saved = {id(variable) for variable in self.weights}
+        return [v for v in self.non_trainable_variables if id(v) not in saved]
+
+    def save_own_variables(self, store):
+        for i, variable in enumerate(self._random_states()):
+            store[f"random_state_{i}"] = ops.convert_to_numpy(variable.value)
+
+    def load_own_variables(self, store):
+        for i, variable in enumerate(self._random_states()):
+            variable.assign(store[f"random_state_{i}"])
+
+
+def _means(total, *parts):
+    names = [total, *(f"{total}_{part}" for part in parts)]
+    return [keras.metrics.Mean(name) for name in names]
+
+
+@contextlib.contextmanager
+def _preserved(variables):
+    """Gives variables their values back on leaving.
+
+    The generator's update runs the discriminator in training mode, and its
+    moving statistics should not notice.
+    """
+    values = [ops.copy(variable.value) for variable in variables]
+    yield
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _check_networks(discriminator, generator):
+    if len(discriminator.outputs) != 2:
+        raise InputError(
+            "the discriminator has to return [features, logits]; received a "
+            f"model with {len(discriminator.outputs)} output(s)"
+        )
+    if discriminator.input_shape != generator.output_shape:
+        raise InputError(
+            "the generator has to draw what the discriminator takes; received "
+            f"{generator.output_shape[1:]} and {discriminator.input_shape[1:]}"
+        )
+    if len(generator.input_shape) != 4 or generator.input_shape[1:3] != (1, 1):
+        raise InputError(
+            "the generator has to take latents (batch, 1, 1, latent_dim); "
+            f"received the input shape {generator.input_shape}"
+        )
+    if discriminator.losses or generator.losses:
+        raise InputError(
+            "regularisation losses of layers are not part of the method; "
+            "give the optimizers a weight_decay instead"
+        )

@@ -1,0 +1,128 @@
+"""Discriminator and generator as plain functions to functional models.
+
+Both networks are described by rows `(filters, kernel_size, strides, padding)`,
+one per convolution, so that a preset is a table (see `presets.py`).
+"""
+
+import keras
+from keras import layers
+
+
+def build_preprocessor(image_shape, name="preprocessor"):
+    """Raw pixels to what the discriminator sees.
+
+    Scales pixels from `[0, 255]` to `[-1, 1]` and resizes bilinearly. It runs
+    in float32 whatever the dtype policy, and on the device, so that a dataset
+    can stay uint8 at its own size until then.
+
+    Args:
+        image_shape: `(height, width, channels)` of the result.
+        name: Name of the model.
+
+    Returns:
+        `keras.Model` from `(batch, any_height, any_width, channels)`, any real
+        dtype, to float32 `(batch, height, width, channels)`.
+    """
+    height, width, channels = image_shape
+    # === Layers ===
+    scale = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")
+    resize = layers.Resizing(height, width, dtype="float32")
+
+    # === Functional model ===
+    inputs = keras.Input((None, None, channels), dtype="uint8", name="pixels")
+    return keras.Model(inputs, resize(scale(inputs)), name=name)
+
+
+def build_discriminator(
+    image_shape,
+    convolutions,
+    num_classes=10,
+    dropout=0.3,
+    momentum=0.99,
+    dtype=None,
+    name="discriminator",
+):
+    """Strided convolutions, global pooling, and K + 1 logits.
+
+    Every convolution is followed by LeakyReLU (slope 0.2). Batch normalisation
+    comes after the activation, on all but the first and the last convolution;
+    dropout on all but the last, whose pooled output are the features that the
+    generator has to match (DCGAN, Radford et al. 2016, and Salimans et al.
+    2016, section 3.1).
+
+    Args:
+        image_shape: `(height, width, channels)` of the images.
+        convolutions: List of `(filters, kernel_size, strides, padding)`.
+        num_classes: int, K.
+        dropout: Share of the units that are *dropped*, in `[0, 1)`.
+        momentum: Momentum of the batch normalisation's moving statistics.
+        dtype: Dtype policy of the layers, or `None` for the global one. The
+            two outputs are float32 under every policy.
+        name: Name of the model.
+
+    Returns:
+        `keras.Model` from images `(batch, height, width, channels)` in
+        `[-1, 1]` to `[features, logits]`, of shapes `(batch, filters)` and
+        `(batch, K + 1)`. Logit 0 is high for fake images.
+    """
+    inputs = keras.Input(image_shape, name="images")
+    x = inputs
+    last = len(convolutions) - 1
+    for i, (filters, kernel_size, strides, padding) in enumerate(convolutions):
+        x = layers.Conv2D(
+            filters, kernel_size, strides, padding, dtype=dtype
+        )(x)
+        x = layers.LeakyReLU(0.2, dtype=dtype)(x)
+        if 0 < i < last:
+            x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+        if i < last:
+            x = layers.Dropout(dropout, dtype=dtype)(x)
+    features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(
+        x
+    )
+    logits = layers.Dense(num_classes + 1, dtype="float32", name="logits")(
+        features
+    )
+    return keras.Model(inputs, [features, logits], name=name)
+
+
+def build_generator(
+    latent_dim,
+    convolutions,
+    dropout=0.3,
+    momentum=0.99,
+    dtype=None,
+    name="generator",
+):
+    """Transposed convolutions from a latent vector to an image.
+
+    Every transposed convolution but the last is followed by ReLU, then batch
+    normalisation, then dropout; the last by tanh.
+
+    Args:
+        latent_dim: int, length of the latent vector.
+        convolutions: List of `(filters, kernel_size, strides, padding)`; the
+            filters of the last row are the image's channels.
+        dropout: Share of the units that are *dropped*, in `[0, 1)`.
+        momentum: Momentum of the batch normalisation's moving statistics.
+        dtype: Dtype policy of the layers, or `None` for the global one. The
+            image is float32 under every policy.
+        name: Name of the model.
+
+    Returns:
+        `keras.Model` from latents `(batch, 1, 1, latent_dim)` to images
+        `(batch, height, width, channels)` in `[-1, 1]`.
+    """
+    inputs = keras.Input((1, 1, latent_dim), name="latents")
+    x = inputs
+    *hidden, (channels, kernel_size, strides, padding) = convolutions
+    for filters, *geometry in hidden:
+        x = layers.Conv2DTranspose(filters, *geometry, dtype=dtype)(x)
+        x = layers.ReLU(dtype=dtype)(x)
+        x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+        x = layers.Dropout(dropout, dtype=dtype)(x)
+    x = layers.Conv2DTranspose(
+        channels, kernel_size, strides, padding, dtype=dtype
+    )(x)
+    images = layers.Activation("tanh", dtype="float32", name="images")(x)
+    return keras.Model(inputs, images, name=name)

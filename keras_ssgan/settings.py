@@ -1,0 +1,111 @@
+"""Named settings of the networks and of their training, as data."""
+
+import dataclasses
+
+from keras_ssgan.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Everything that a name stands for.
+
+    Attributes:
+        description: One line for people.
+        image_size: Height and width, in pixels, that the networks work at.
+        latent_dim: Length of the generator's input.
+        discriminator: One row per convolution, `(filters, kernel_size,
+            strides, padding)`.
+        generator: The same for the transposed convolutions; the last one,
+            which has a filter per channel of the image, is without `filters`.
+        dropout: Share of the units that are dropped.
+        momentum: Momentum of the batch normalisation's moving statistics.
+        batch_size: Images per step.
+        epochs: Passes over the unlabelled images.
+        labels: Share of the training labels that is kept.
+    """
+
+    description: str
+    image_size: int
+    latent_dim: int
+    discriminator: tuple
+    generator: tuple
+    dropout: float
+    momentum: float
+    batch_size: int
+    epochs: int
+    labels: float
+
+
+PRESETS = {
+    "article": Preset(
+        description="The tutorial's DCGAN: 64x64, up to 1024 filters.",
+        image_size=64,
+        latent_dim=100,
+        discriminator=(
+            (128, 4, 2, "same"),
+            (256, 4, 2, "same"),
+            (512, 4, 4, "same"),
+            (1024, 3, 1, "valid"),
+        ),
+        generator=(
+            (512, 4, 1, "valid"),
+            (256, 4, 4, "same"),
+            (128, 4, 2, "same"),
+            (4, 2, "same"),
+        ),
+        dropout=0.3,
+        momentum=0.99,
+        batch_size=128,
+        epochs=5,
+        labels=0.2,
+    ),
+    "compact": Preset(
+        description="The same method at 28x28 with few weights, for CPUs.",
+        image_size=28,
+        latent_dim=64,
+        discriminator=(
+            (32, 4, 2, "same"),
+            (64, 4, 2, "same"),
+            (128, 3, 1, "valid"),
+        ),
+        generator=(
+            (64, 7, 1, "valid"),
+            (32, 4, 2, "same"),
+            (4, 2, "same"),
+        ),
+        dropout=0.3,
+        # A short run has too few steps for the default 0.99 to catch up.
+        momentum=0.9,
+        batch_size=64,
+        epochs=60,
+        labels=0.2,
+    ),
+}
+
+
+def presets():
+    """Names of the presets, each with one line that describes it.
+
+    Returns:
+        Dict from name to description.
+    """
+    return {name: preset.description for name, preset in PRESETS.items()}
+
+
+def get_preset(name):
+    """Looks up a preset.
+
+    Args:
+        name: One of the names in `presets()`.
+
+    Returns:
+        A `Preset`.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise InputError(
+            f"preset {name!r} is unknown; use one of {', '.join(PRESETS)}"
+        )
+    return PRESETS[name]

@@ -1,0 +1,64 @@
+"""What all tests share. The backend is chosen outside, by KERAS_BACKEND."""
+
+import os
+
+# PyTorch after TensorFlow in one process can crash on start-up.
+import torch  # noqa: F401  isort: skip
+
+import keras
+import numpy as np
+import pytest
+
+import keras_ssgan as ks
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state and the default policy."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def mnist_path():
+    """Path of MNIST as one .npz file, named by the environment."""
+    path = os.environ.get("KERAS_SSGAN_MNIST", "")
+    if not os.path.isfile(path):
+        pytest.skip("KERAS_SSGAN_MNIST names no file with MNIST")
+    return path
+
+
+def build_tiny_gan(image_size=8, num_classes=10, dropout=0.3, **kwargs):
+    """A GAN of a few hundred weights, with the same kinds of layers."""
+    discriminator = ks.networks.build_discriminator(
+        (image_size, image_size, 1),
+        [(4, 4, 2, "same"), (6, 3, 1, "same"), (8, 3, 1, "valid")],
+        num_classes=num_classes,
+        dropout=dropout,
+    )
+    generator = ks.networks.build_generator(
+        5,
+        [(6, image_size // 2, 1, "valid"), (1, 4, 2, "same")],
+        dropout=dropout,
+    )
+    return ks.SemiSupervisedGAN(discriminator, generator, seed=0, **kwargs)
+
+
+@pytest.fixture
+def tiny_gan():
+    """A compiled tiny GAN for 8x8 images and ten classes."""
+    gan = build_tiny_gan()
+    gan.compile()
+    return gan
+
+
+@pytest.fixture(scope="session")
+def tiny_data():
+    """40 raw 8x8 images, and labels of which half are -1."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 8, 8), dtype="uint8")
+    labels = (np.arange(40) % 10).astype("int32")
+    labels[20:] = -1
+    return images, labels

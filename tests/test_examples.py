@@ -1,0 +1,59 @@
+"""The examples run as they stand, on little data."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+_EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def _main_of(name):
+    spec = importlib.util.spec_from_file_location(name, _EXAMPLES / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_article_mnist(tmp_path):
+    rng = np.random.default_rng(0)
+    dataset = tmp_path / "small.npz"
+    np.savez(
+        dataset,
+        x_train=rng.integers(0, 256, (50, 28, 28), dtype="uint8"),
+        y_train=np.arange(50) % 10,
+        x_test=rng.integers(0, 256, (10, 28, 28), dtype="uint8"),
+        y_test=np.arange(10),
+    )
+    samples = tmp_path / "samples.png"
+    arguments = ["--dataset", str(dataset), "--samples", str(samples)]
+    arguments += ["--epochs", "1", "--batch-size", "25"]
+    scores = _main_of("article_mnist.py")(arguments)
+    assert 0 <= scores["accuracy"] <= 1
+    with Image.open(samples) as grid:
+        assert grid.width > 5 * 64
+
+
+def test_your_own_images(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for folder, level in (("dark", 40), ("light", 200), ("unlabeled", 120)):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(level, level + 40, (12, 12), dtype="uint8")
+            path = tmp_path / "images" / folder / f"{i}.png"
+            Image.fromarray(pixels).save(path)
+    output = tmp_path / "classifier.keras"
+    arguments = [str(tmp_path / "images"), str(output)]
+    arguments += ["--epochs", "2", "--batch-size", "8"]
+    scores = _main_of("your_own_images.py")(arguments)
+    assert f"Test accuracy: {scores['accuracy']:.2%}" in capsys.readouterr().out
+    classifier = keras.saving.load_model(output)
+    assert classifier.output_shape == (None, 2)
+
+
+@pytest.mark.parametrize("path", sorted(_EXAMPLES.glob("*.py")))
+def test_every_example_is_run_by_a_test_here(path):
+    assert f"test_{path.stem}" in globals()

@@ -1,0 +1,342 @@
+"""The networks: their tables, and their numbers against plain NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import reference
+from keras import layers
+from keras import ops
+
+import keras_ssgan as ks
+from keras_ssgan import networks
+
+# The article's tables, and the compact preset's.
+ROWS = {
+    "article": (
+        [
+            (128, 4, 2, "same"),
+            (256, 4, 2, "same"),
+            (512, 4, 4, "same"),
+            (1024, 3, 1, "valid"),
+        ],
+        [
+            (512, 4, 1, "valid"),
+            (256, 4, 4, "same"),
+            (128, 4, 2, "same"),
+            (1, 4, 2, "same"),
+        ],
+    ),
+    "compact": (
+        [(32, 4, 2, "same"), (64, 4, 2, "same"), (128, 3, 1, "valid")],
+        [(64, 7, 1, "valid"), (32, 4, 2, "same"), (1, 4, 2, "same")],
+    ),
+    # Odd kernels, sizes that strides do not divide, kernels smaller than their
+    # stride: where "same" padding is easily got wrong.
+    "odd": (
+        [(4, 3, 2, "same"), (6, 2, 3, "same")],
+        [(6, 3, 1, "valid"), (5, 5, 3, "same"), (1, 2, 3, "same")],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def gans():
+    """An untrained GAN of each preset."""
+    return {
+        name: ks.SemiSupervisedGAN.from_preset(name) for name in ks.presets()
+    }
+
+
+def kinds(model):
+    """Class of each layer, in order, without the input."""
+    return [type(layer) for layer in model.layers[1:]]
+
+
+def shapes(model, kind):
+    return [x.output.shape[1:] for x in model.layers if isinstance(x, kind)]
+
+
+def geometry(model, kind):
+    rows = [layer for layer in model.layers if isinstance(layer, kind)]
+    for layer in rows:
+        assert layer.kernel_size[0] == layer.kernel_size[1]
+        assert layer.strides[0] == layer.strides[1]
+        assert layer.activation is keras.activations.linear
+    return [
+        (x.filters, x.kernel_size[0], x.strides[0], x.padding) for x in rows
+    ]
+
+
+# === Tables ===
+
+
+def test_article_discriminator_has_the_articles_layers(gans):
+    model = gans["article"].discriminator
+
+    assert geometry(model, layers.Conv2D) == ROWS["article"][0]
+    assert shapes(model, layers.Conv2D) == [
+        (32, 32, 128),
+        (16, 16, 256),
+        (4, 4, 512),
+        (2, 2, 1024),
+    ]
+    assert kinds(model) == [
+        *(layers.Conv2D, layers.LeakyReLU, layers.Dropout),
+        *(layers.Conv2D, layers.LeakyReLU),
+        *(layers.BatchNormalization, layers.Dropout),
+        *(layers.Conv2D, layers.LeakyReLU),
+        *(layers.BatchNormalization, layers.Dropout),
+        *(layers.Conv2D, layers.LeakyReLU),
+        *(layers.GlobalAveragePooling2D, layers.Dense),
+    ]
+    assert model.input_shape == (None, 64, 64, 1)
+    assert model.output_shape == [(None, 1024), (None, 11)]
+
+
+def test_article_generator_has_the_articles_layers(gans):
+    model = gans["article"].generator
+
+    assert geometry(model, layers.Conv2DTranspose) == ROWS["article"][1]
+    assert shapes(model, layers.Conv2DTranspose) == [
+        (4, 4, 512),
+        (16, 16, 256),
+        (32, 32, 128),
+        (64, 64, 1),
+    ]
+    hidden = [
+        layers.Conv2DTranspose,
+        layers.ReLU,
+        layers.BatchNormalization,
+        layers.Dropout,
+    ]
+    assert kinds(model) == [
+        *(3 * hidden),
+        *(layers.Conv2DTranspose, layers.Activation),
+    ]
+    assert model.layers[-1].activation is keras.activations.tanh
+    assert model.input_shape == (None, 1, 1, 100)
+    assert model.output_shape == (None, 64, 64, 1)
+
+
+@pytest.mark.parametrize("preset", ["article", "compact"])
+def test_presets_drop_three_tenths_and_leak_a_fifth(gans, preset):
+    gan = gans[preset]
+    all_layers = gan.discriminator.layers + gan.generator.layers
+    settings = [
+        {x.rate for x in all_layers if isinstance(x, layers.Dropout)},
+        {
+            x.negative_slope
+            for x in all_layers
+            if isinstance(x, layers.LeakyReLU)
+        },
+        {
+            x.epsilon
+            for x in all_layers
+            if isinstance(x, layers.BatchNormalization)
+        },
+    ]
+    assert settings == [{0.3}, {0.2}, {1e-3}]
+
+
+def test_article_has_the_weights_that_its_table_asks_for(gans):
+    gan = gans["article"]
+    discriminator = (
+        (4 * 4 * 1 * 128 + 128)
+        + (4 * 4 * 128 * 256 + 256 + 4 * 256)
+        + (4 * 4 * 256 * 512 + 512 + 4 * 512)
+        + (3 * 3 * 512 * 1024 + 1024)
+        + (1024 * 11 + 11)
+    )
+    generator = (
+        (4 * 4 * 100 * 512 + 512 + 4 * 512)
+        + (4 * 4 * 512 * 256 + 256 + 4 * 256)
+        + (4 * 4 * 256 * 128 + 128 + 4 * 128)
+        + (4 * 4 * 128 * 1 + 1)
+    )
+    assert gan.discriminator.count_params() == discriminator == 7_358_347
+    assert gan.generator.count_params() == generator == 3_447_169
+
+
+def test_compact_preset_is_small_and_fits_28_pixels(gans):
+    gan = gans["compact"]
+
+    assert geometry(gan.discriminator, layers.Conv2D) == ROWS["compact"][0]
+    assert shapes(gan.discriminator, layers.Conv2D) == [
+        (14, 14, 32),
+        (7, 7, 64),
+        (5, 5, 128),
+    ]
+    assert (
+        geometry(gan.generator, layers.Conv2DTranspose) == ROWS["compact"][1]
+    )
+    assert shapes(gan.generator, layers.Conv2DTranspose) == [
+        (7, 7, 64),
+        (14, 14, 32),
+        (28, 28, 1),
+    ]
+    assert gan.discriminator.count_params() == 108_907
+    assert gan.generator.count_params() == 234_465
+
+
+def test_number_of_classes_sets_the_logits_alone():
+    gan = ks.SemiSupervisedGAN.from_preset("compact", num_classes=3)
+    assert gan.discriminator.output_shape == [(None, 128), (None, 4)]
+
+
+# === Numbers ===
+
+
+def build(name, dropout=0.0):
+    """Both networks of a table, with weights that are the same everywhere."""
+    discriminator_rows, generator_rows = ROWS[name]
+    generator = networks.build_generator(5, generator_rows, dropout=dropout)
+    discriminator = networks.build_discriminator(
+        generator.output_shape[1:], discriminator_rows, dropout=dropout
+    )
+    randomize(discriminator)
+    randomize(generator)
+    return discriminator, generator
+
+
+def randomize(model):
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        if weight.path.endswith("kernel"):
+            *window, fan_in, fan_out = weight.shape
+            limit = np.sqrt(6 / (np.prod(window) * (fan_in + fan_out)))
+            weight.assign(rng.uniform(-limit, limit, weight.shape))
+        else:
+            # These start at 0 or 1, where mistakes could hide.
+            noise = rng.uniform(-0.3, 0.3, weight.shape)
+            weight.assign(ops.convert_to_numpy(weight.value) + noise)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ROWS)
+def test_discriminator_matches_plain_numpy(name, training):
+    discriminator, _ = build(name)
+    images = np.random.default_rng(2).uniform(
+        -1, 1, (2, *discriminator.input_shape[1:])
+    )
+    blocks = reference.blocks_of(discriminator)
+    expected = reference.discriminate(blocks, ROWS[name][0], images, training)
+
+    outputs = discriminator(images.astype("float32"), training=training)
+
+    for output, value in zip(outputs, expected, strict=True):
+        assert_close(output, value)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ROWS)
+def test_generator_matches_plain_numpy(name, training):
+    _, generator = build(name)
+    latents = np.random.default_rng(3).normal(size=(3, 1, 1, 5))
+    blocks = reference.blocks_of(generator)
+    expected = reference.generate(blocks, ROWS[name][1], latents, training)
+
+    images = generator(latents.astype("float32"), training=training)
+
+    assert images.shape == expected.shape
+    assert_close(images, expected)
+
+
+def assert_close(output, expected):
+    """To float32's accuracy, relative to the largest number of the output."""
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(output),
+        expected,
+        rtol=1e-4,
+        atol=1e-5 * np.abs(expected).max(),
+    )
+
+
+def test_dropout_acts_in_training_alone():
+    discriminator, generator = build("compact", dropout=0.3)
+    inputs = {
+        generator: np.ones((2, 1, 1, 5), "float32"),
+        discriminator: np.ones((2, 28, 28, 1), "float32"),
+    }
+    for model, x in inputs.items():
+        first, second = (
+            ops.convert_to_numpy(keras.tree.flatten(model(x))[0])
+            for _ in range(2)
+        )
+        np.testing.assert_array_equal(first, second)
+        first, second = (
+            ops.convert_to_numpy(
+                keras.tree.flatten(model(x, training=True))[0]
+            )
+            for _ in range(2)
+        )
+        assert np.abs(first - second).max() > 1e-3
+
+
+def test_outputs_are_float32_under_mixed_precision():
+    gan = ks.SemiSupervisedGAN.from_preset("compact", dtype="mixed_bfloat16")
+    convolutions = [
+        layer
+        for layer in gan.discriminator.layers + gan.generator.layers
+        if isinstance(layer, (layers.Conv2D, layers.Conv2DTranspose))
+    ]
+    assert {x.compute_dtype for x in convolutions} == {"bfloat16"}
+    assert {x.variable_dtype for x in convolutions} == {"float32"}
+
+    pixels = np.zeros((2, 28, 28, 1), "uint8")
+    images = gan.generator(np.ones((2, 1, 1, 64), "float32"))
+    outputs = [
+        gan.preprocessor(pixels),
+        images,
+        *gan.discriminator(images),
+        gan(pixels),
+    ]
+    assert {keras.backend.standardize_dtype(x.dtype) for x in outputs} == {
+        "float32"
+    }
+
+
+# === Pixels ===
+
+
+@pytest.mark.parametrize(
+    "size,new_size", [(28, 64), (8, 28), (28, 28), (64, 28)]
+)
+def test_preprocessor_resizes_between_pixel_centres(size, new_size):
+    pixels = np.random.default_rng(4).integers(
+        0, 256, (2, size, size, 1), dtype="uint8"
+    )
+    images = networks.build_preprocessor((new_size, new_size, 1))(pixels)
+    expected = reference.preprocess(pixels[..., 0], new_size)
+
+    assert images.shape == (2, new_size, new_size, 1)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(images), expected, atol=1e-5
+    )
+
+
+def test_preprocessor_takes_images_that_are_not_square():
+    pixels = np.random.default_rng(5).integers(0, 256, (2, 7, 12, 1))
+    images = networks.build_preprocessor((16, 16, 1))(pixels.astype("uint8"))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(images),
+        reference.preprocess(pixels[..., 0], 16),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_preprocessor_scales_pixels_to_plus_minus_one(dtype):
+    pixels = np.array([0, 51, 255], dtype).repeat(16).reshape(3, 4, 4, 1)
+    images = networks.build_preprocessor((4, 4, 1))(pixels)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(images)[:, 0, 0, 0], [-1, -0.6, 1], atol=1e-6
+    )
+
+
+def test_preprocessor_keeps_channels_apart():
+    pixels = np.zeros((1, 4, 4, 3), "uint8")
+    pixels[..., 1] = 255
+    images = networks.build_preprocessor((8, 8, 3))(pixels)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(images)[0, 3, 5], [-1, 1, -1], atol=1e-6
+    )

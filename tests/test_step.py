@@ -1,0 +1,453 @@
+"""The alternating step against the reference, and what it must not touch.
+
+The reference is the same on every backend, and so are weights, images and
+latents: that each backend agrees with it is also the comparison of the
+backends with each other.
+"""
+
+import keras
+import numpy as np
+import pytest
+import reference
+from keras import layers
+from keras import ops
+
+import keras_ssgan as ks
+from keras_ssgan.autodiff import BACKEND
+
+IMAGE_SIZE = 16
+LATENT_DIM = 5
+NUM_CLASSES = 4
+MOMENTUM = 0.8
+DISCRIMINATOR = [(4, 4, 2, "same"), (6, 4, 2, "same"), (8, 3, 1, "valid")]
+GENERATOR = [(8, 4, 1, "valid"), (6, 4, 2, "same"), (1, 4, 2, "same")]
+BATCH = 12
+
+# All ways in which a step can be compiled on the running backend.
+COMPILE_OPTIONS = {
+    "tensorflow": [
+        {"jit_compile": False},
+        {"jit_compile": True},
+        {"run_eagerly": True},
+    ],
+    "jax": [{"jit_compile": True}, {"run_eagerly": True}],
+    "torch": [{"jit_compile": False}, {"run_eagerly": True}],
+}[BACKEND]
+
+
+# === Set-up ===
+
+
+def build_gan(dropout=0.0, **kwargs):
+    keras.utils.set_random_seed(0)
+    common = {"dropout": dropout, "momentum": MOMENTUM}
+    gan = ks.SemiSupervisedGAN(
+        ks.networks.build_discriminator(
+            (IMAGE_SIZE, IMAGE_SIZE, 1), DISCRIMINATOR, NUM_CLASSES, **common
+        ),
+        ks.networks.build_generator(LATENT_DIM, GENERATOR, **common),
+        seed=0,
+        **kwargs,
+    )
+    randomize(gan)
+    return gan
+
+
+def randomize(gan):
+    """The same weights on every backend, none of them 0 or 1 by accident."""
+    rng = np.random.default_rng(1)
+    for weight in gan.discriminator.weights + gan.generator.weights:
+        if weight.path.endswith("kernel"):
+            *window, fan_in, fan_out = weight.shape
+            limit = np.sqrt(6 / (np.prod(window) * (fan_in + fan_out)))
+            weight.assign(rng.uniform(-limit, limit, weight.shape))
+        else:
+            noise = rng.uniform(-0.2, 0.2, weight.shape)
+            weight.assign(weight.numpy() + noise)
+
+
+def build_batches(steps, size=12, num_classes=NUM_CLASSES, batch=BATCH):
+    """Batches `(images, labels, mask)`; no image of the second has a label."""
+    rng = np.random.default_rng(2)
+    batches = []
+    for step in range(steps):
+        images = rng.integers(0, 256, (batch, size, size), dtype="uint8")
+        labels = rng.integers(0, num_classes, batch).astype("int32")
+        mask = rng.choice([0.0, 0.5, 1.0, 2.0], batch).astype("float32")
+        labels[rng.permutation(batch)[: batch // 3]] = -1
+        if step == 1:
+            labels[:] = -1
+        batches.append((images, labels, mask))
+    return batches
+
+
+@pytest.fixture
+def fix_latents(monkeypatch):
+    """Makes step i of a GAN draw row i of a table."""
+
+    def fix(gan, table):
+        def normal(shape, seed):
+            assert tuple(shape[1:]) == table.shape[2:]
+            latents = ops.take(table, gan.optimizer.iterations, axis=0)
+            return latents[: shape[0]]
+
+        monkeypatch.setattr(keras.random, "normal", normal)
+
+    return fix
+
+
+def draw_latents(steps, latent_dim=LATENT_DIM, batch=BATCH):
+    rng = np.random.default_rng(3)
+    shape = (steps, batch, 1, 1, latent_dim)
+    return rng.normal(size=shape).astype("float32")
+
+
+class Reference:
+    """A GAN in the reference's hands, from the weights of one in Keras'."""
+
+    def __init__(
+        self,
+        gan,
+        rows=(DISCRIMINATOR, GENERATOR),
+        momentum=MOMENTUM,
+        feature_matching_power=2,
+    ):
+        discriminator_rows, generator_rows = rows
+        self.image_size = gan.image_shape[0]
+        self.feature_matching_power = feature_matching_power
+        self.discriminator = reference.Discriminator(
+            reference.blocks_of(gan.discriminator), discriminator_rows, momentum
+        )
+        self.generator = reference.Generator(
+            reference.blocks_of(gan.generator), generator_rows, momentum
+        )
+
+    def step(self, images, labels, mask, latents):
+        return reference.train_step(
+            self.discriminator,
+            self.generator,
+            reference.preprocess(images, self.image_size),
+            labels,
+            np.where(labels >= 0, mask, 0.0),
+            latents,
+            self.feature_matching_power,
+        )
+
+    def assert_matches(self, gan):
+        for network, optimizer, expected in (
+            (gan.discriminator, gan.discriminator_optimizer, self.discriminator),
+            (gan.generator, gan.generator_optimizer, self.generator),
+        ):
+            assert_weights_match(network, expected)
+            assert_optimizer_matches(optimizer, expected.adam)
+
+
+def assert_weights_match(network, expected):
+    """Weights and moving statistics, to the accuracy of float32.
+
+    The weights are of order 0.1 and a step moves each by about 2e-4, so that
+    an `atol` of 1e-6 is half a percent of a step: one that is wrong in any
+    part cannot pass. Statistics are sums of a few hundred numbers.
+    """
+    for block, expected_block in zip(
+        reference.blocks_of(network), expected.blocks, strict=True
+    ):
+        assert block.keys() == expected_block.keys()
+        for name, value in block.items():
+            np.testing.assert_allclose(
+                value,
+                expected_block[name].detach().numpy(),
+                rtol=1e-5,
+                atol=1e-6,
+                err_msg=f"{network.name}: {name} {value.shape}",
+            )
+
+
+def assert_optimizer_matches(optimizer, expected):
+    """Moments, which hold the gradients themselves.
+
+    Float32 sums lose what cancels, so that the smallest gradients of a tensor
+    are compared at the scale of its largest.
+    """
+    assert int(ops.convert_to_numpy(optimizer.iterations)) == (
+        expected.iterations
+    )
+    for suffix, moments in (
+        ("momentum", expected.first_moments),
+        ("velocity", expected.second_moments),
+    ):
+        variables = [v for v in optimizer.variables if v.path.endswith(suffix)]
+        for variable, moment in zip(variables, moments, strict=True):
+            np.testing.assert_allclose(
+                variable.numpy(),
+                moment.numpy(),
+                rtol=1e-4,
+                atol=1e-5 * moment.abs().max().item(),
+                err_msg=variable.path,
+            )
+
+
+def assert_logs_match(logs, expected):
+    assert logs.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            logs[name], value, rtol=1e-4, atol=1e-6, err_msg=name
+        )
+
+
+def snapshot(variables):
+    return [ops.convert_to_numpy(variable.value) for variable in variables]
+
+
+def assert_identical(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(variable.value), value, err_msg=variable.path
+        )
+
+
+# === Against the reference ===
+
+
+@pytest.mark.parametrize("options", COMPILE_OPTIONS, ids=str)
+def test_three_steps_match_the_reference(options, fix_latents):
+    gan = build_gan()
+    gan.compile(**options)
+    expected = Reference(gan)
+    latents = draw_latents(3)
+    fix_latents(gan, latents)
+
+    for batch, row in zip(build_batches(3), latents, strict=True):
+        images, labels, mask = batch
+        logs = gan.train_on_batch(images, labels, mask, return_dict=True)
+        expected_logs = expected.step(images, labels, mask, row)
+        assert_logs_match(logs, expected_logs)
+        expected.assert_matches(gan)
+
+
+def test_a_step_of_the_compact_preset_matches_the_reference(fix_latents):
+    gan = ks.SemiSupervisedGAN.from_preset("compact", seed=0)
+    for layer in gan.discriminator.layers + gan.generator.layers:
+        if isinstance(layer, layers.Dropout):
+            layer.rate = 0.0
+    randomize(gan)
+    gan.compile()
+    rows = (
+        [(32, 4, 2, "same"), (64, 4, 2, "same"), (128, 3, 1, "valid")],
+        [(64, 7, 1, "valid"), (32, 4, 2, "same"), (1, 4, 2, "same")],
+    )
+    expected = Reference(gan, rows, momentum=0.9)
+    latents = draw_latents(1, latent_dim=64)
+    fix_latents(gan, latents)
+    images, labels, _ = build_batches(1, size=28, num_classes=10)[0]
+
+    # Without weights: the labels of -1 are all that marks the unlabelled.
+    logs = gan.train_on_batch(images, labels, return_dict=True)
+
+    assert_logs_match(
+        logs, expected.step(images, labels, np.ones(BATCH), latents[0])
+    )
+    expected.assert_matches(gan)
+
+
+def test_absolute_feature_matching_step_matches_the_reference(fix_latents):
+    gan = build_gan(feature_matching="absolute")
+    gan.compile(run_eagerly=True)
+    expected = Reference(gan, feature_matching_power=1)
+    latents = draw_latents(1)
+    fix_latents(gan, latents)
+    batch = build_batches(1)[0]
+
+    logs = gan.train_on_batch(*batch, return_dict=True)
+
+    assert_logs_match(logs, expected.step(*batch, latents[0]))
+    expected.assert_matches(gan)
+
+
+def test_loss_scaling_changes_nothing(fix_latents):
+    gan = build_gan()
+    gan.compile(
+        discriminator_optimizer=scaled_adam(),
+        generator_optimizer=scaled_adam(),
+    )
+    expected = Reference(gan)
+    latents = draw_latents(1)
+    fix_latents(gan, latents)
+    batch = build_batches(1)[0]
+
+    logs = gan.train_on_batch(*batch, return_dict=True)
+
+    assert_logs_match(logs, expected.step(*batch, latents[0]))
+    expected.assert_matches(gan)
+
+
+def scaled_adam():
+    return keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.Adam(2e-4, beta_1=0.5), initial_scale=1024.0
+    )
+
+
+def test_epoch_logs_are_means_over_images(fix_latents):
+    """Also of a last batch that is smaller than the others."""
+    gan = build_gan()
+    gan.compile()
+    expected = Reference(gan)
+    latents = draw_latents(2)
+    fix_latents(gan, latents)
+    (images, labels, _), _, (more_images, more_labels, _) = build_batches(3)
+    images = np.concatenate([images, more_images[:5]])
+    labels = np.concatenate([labels, more_labels[:5]])
+
+    history = gan.fit(
+        images, labels, batch_size=BATCH, shuffle=False, verbose=0
+    ).history
+
+    ones = np.ones(len(images))
+    parts = slice(BATCH), slice(BATCH, None)
+    logs = [
+        expected.step(images[part], labels[part], ones[part], row[:size])
+        for part, row, size in zip(parts, latents, (BATCH, 5), strict=True)
+    ]
+    labeled = [np.sum(labels[part] >= 0) for part in parts]
+    for name in logs[0]:
+        weights = labeled if name == "accuracy" else (BATCH, 5)
+        np.testing.assert_allclose(
+            history[name],
+            [np.average([log[name] for log in logs], weights=weights)],
+            rtol=1e-4,
+            err_msg=name,
+        )
+    expected.assert_matches(gan)
+
+
+# === What each update leaves alone ===
+
+
+def test_discriminator_update_leaves_the_generator_alone(monkeypatch):
+    monkeypatch.setattr(
+        ks.SemiSupervisedGAN,
+        "_update_generator",
+        lambda self, *_: [ops.zeros(())] * 3,
+    )
+    gan = build_gan(dropout=0.3)
+    gan.compile()
+    own = gan.discriminator.trainable_weights
+    others = (
+        gan.generator.trainable_weights + gan.generator_optimizer.variables
+    )
+    own_before, before = snapshot(own), snapshot(others)
+
+    gan.train_on_batch(*build_batches(1)[0])
+
+    assert_identical(others, before)
+    for variable, value in zip(own, own_before, strict=True):
+        assert np.any(variable.numpy() != value), variable.path
+
+
+def test_generator_update_leaves_the_discriminator_alone(monkeypatch):
+    """Its moving statistics too: the classifier's are those of its update."""
+    monkeypatch.setattr(
+        ks.SemiSupervisedGAN,
+        "_update_discriminator",
+        lambda self, images, *_: (
+            [ops.zeros(())] * 4,
+            ops.zeros((ops.shape(images)[0], NUM_CLASSES + 1)),
+        ),
+    )
+    gan = build_gan(dropout=0.3)
+    gan.compile()
+    own = gan.generator.trainable_weights
+    others = gan.discriminator.weights + gan.discriminator_optimizer.variables
+    own_before, before = snapshot(own), snapshot(others)
+
+    gan.train_on_batch(*build_batches(1)[0])
+
+    assert_identical(others, before)
+    for variable, value in zip(own, own_before, strict=True):
+        assert np.any(variable.numpy() != value), variable.path
+
+
+# === What the labels must not tell ===
+
+
+def train(gan, batches):
+    """Trains a fresh copy of `gan`; returns all that it has learned."""
+    start = [(variable, variable.numpy()) for variable in gan.variables]
+    start += [(v, v.numpy()) for v in gan.optimizer.variables]
+    for batch in batches:
+        gan.train_on_batch(*batch)
+    learned = snapshot(gan.variables + gan.optimizer.variables)
+    for variable, value in start:
+        variable.assign(value)
+    return learned
+
+
+def test_hidden_labels_change_nothing():
+    gan = build_gan(dropout=0.3)
+    gan.compile()
+    batches = build_batches(3)
+    lies, truths, none = [], [], []
+    for images, labels, mask in batches:
+        hidden = (mask == 0) | (labels < 0)
+        mask = np.where(hidden, 0, mask).astype("float32")
+        lie = np.where(hidden, (labels + 2) % NUM_CLASSES, labels)
+        nothing = np.where(hidden, -1, labels)
+        assert np.any(lie != labels)
+        truths.append((images, labels, mask))
+        lies.append((images, lie.astype("int32"), mask))
+        none.append((images, nothing.astype("int32"), mask))
+
+    learned = train(gan, truths)
+
+    for a, b, c in zip(learned, train(gan, lies), train(gan, none), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    # Labels that are not hidden do tell.
+    images, labels, mask = truths[0]
+    others = (images, np.where(mask > 0, (labels + 1) % NUM_CLASSES, 0), mask)
+    other = train(gan, [others, *truths[1:]])
+    assert any(np.any(a != b) for a, b in zip(learned, other, strict=True))
+
+
+def test_minus_one_and_a_mask_of_zero_are_the_same():
+    gan = build_gan(dropout=0.3)
+    gan.compile()
+    with_minus_one, with_mask = [], []
+    for images, labels, _ in build_batches(3):
+        mask = (labels >= 0).astype("float32")
+        with_minus_one.append((images, labels))
+        with_mask.append((images, np.where(mask > 0, labels, 1), mask))
+
+    for a, b in zip(
+        train(gan, with_minus_one), train(gan, with_mask), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+# === Latents ===
+
+
+def test_every_step_draws_new_standard_normal_latents(monkeypatch):
+    draws = []
+    normal = keras.random.normal
+
+    def spy(shape, **kwargs):
+        latents = normal(shape, **kwargs)
+        draws.append(ops.convert_to_numpy(latents))
+        return latents
+
+    monkeypatch.setattr(keras.random, "normal", spy)
+    gan = build_gan()
+    gan.compile(run_eagerly=True)
+    batch = build_batches(1, batch=400)[0]
+    for _ in range(2):
+        gan.train_on_batch(*batch)
+
+    first, second = draws
+    assert first.shape == second.shape == (400, 1, 1, LATENT_DIM)
+    assert not np.any(first == second)
+    # 4,000 draws: their mean has a standard error of 0.016, their deviation
+    # one of 0.011.
+    both = np.concatenate(draws)
+    np.testing.assert_allclose(both.mean(), 0, atol=0.08)
+    np.testing.assert_allclose(both.std(), 1, atol=0.06)

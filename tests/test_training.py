@@ -1,0 +1,244 @@
+"""A run, from its settings to its folder."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_ssgan import training
+from keras_ssgan.errors import InputError
+from keras_ssgan.training import Config
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory):
+    """120 training and 30 test images of ten classes, 8x8, as a file."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    prototypes = rng.integers(0, 256, (10, 8, 8))
+    parts = {}
+    for part, count in (("train", 120), ("test", 30)):
+        labels = np.arange(count) % 10
+        noise = rng.integers(-30, 31, (count, 8, 8))
+        images = np.clip(prototypes[labels] + noise, 0, 255)
+        parts[f"x_{part}"] = images.astype("uint8")
+        parts[f"y_{part}"] = labels.astype("uint8")
+    np.savez(path, **parts)
+    return str(path)
+
+
+@pytest.fixture
+def config(npz):
+    return Config(
+        dataset=npz,
+        preset="compact",
+        labels=0.5,
+        validation=0.2,
+        epochs=2,
+        batch_size=30,
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(npz, tmp_path_factory):
+    """Folder and metrics of one complete run with a baseline."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    config = Config(
+        dataset=npz,
+        preset="compact",
+        labels=0.5,
+        validation=0.2,
+        epochs=2,
+        batch_size=30,
+        seed=3,
+        baseline=True,
+    )
+    return folder, training.train(config, folder, verbose=0)
+
+
+def test_unset_settings_are_those_of_the_preset():
+    config = Config(dataset="digits", preset="article")
+    assert (config.epochs, config.batch_size) == (5, 128)
+    assert Config(preset="article", epochs=1).epochs == 1
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"preset": "tiny"}, "article, compact"),
+        ({"epochs": 0}, "epochs has to be at least 1"),
+        ({"batch_size": 0}, "batch_size has to be at least 1"),
+        ({"dtype": "float31"}, "mixed_bfloat16"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Config(**settings)
+
+
+def test_training_sees_no_label_but_those_that_are_kept(config):
+    split = training.load_split(config)
+    # 60 of 120 labels are kept, 6 of each class; 1 of each is for validation.
+    assert split.counts() == {
+        "train_images": 110,
+        "train_labels": 50,
+        "validation_labels": 10,
+        "test_images": 30,
+    }
+    assert (np.bincount(split.labeled[1]) == 5).all()
+    assert (split.train[1] == -1).sum() == 60
+
+
+def test_a_dataset_with_unlabelled_images_keeps_its_labels(npz, tmp_path):
+    with np.load(npz) as arrays:
+        arrays = dict(arrays)
+    arrays["y_train"] = arrays["y_train"].astype("int32")
+    arrays["y_train"][40:] = -1
+    path = tmp_path / "partly.npz"
+    np.savez(path, **arrays)
+    split = training.load_split(Config(dataset=str(path), validation=0.0))
+    assert split.counts()["train_labels"] == 40
+
+
+def test_labels_of_one_class_only_are_refused(npz, tmp_path):
+    with np.load(npz) as arrays:
+        arrays = dict(arrays)
+    arrays["y_train"] = np.where(arrays["y_train"] == 4, 4, -1)
+    path = tmp_path / "one_class.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="all labels are of class 4"):
+        training.load_split(Config(dataset=str(path)))
+
+
+def test_a_run_writes_its_folder(finished):
+    folder, metrics = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "classifier.keras",
+        "config.json",
+        "confusion.png",
+        "curves.png",
+        "gan.keras",
+        "history.csv",
+        "metrics.json",
+        "samples",
+    ]
+    assert len(list((folder / "samples").glob("epoch_*.png"))) == 2
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    for name in ("curves.png", "confusion.png"):
+        with Image.open(folder / name) as picture:
+            picture.verify()
+
+
+def test_the_reported_accuracy_is_that_of_the_saved_classifier(finished, npz):
+    folder, metrics = finished
+    classifier = keras.saving.load_model(folder / "classifier.keras")
+    with np.load(npz) as arrays:
+        predictions = classifier.predict(arrays["x_test"], verbose=0).argmax(-1)
+        accuracy = np.mean(predictions == arrays["y_test"])
+    assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_history_has_one_row_per_epoch(finished):
+    history = training.read_history(finished[0])
+    assert history["epoch"] == [0, 1]
+    assert len(history["d_loss"]) == len(history["val_accuracy"]) == 2
+
+
+def test_the_baseline_learns_from_the_labelled_images(finished):
+    # Ten noisy prototypes: a network that trains at all is far above chance.
+    assert finished[1]["baseline"]["accuracy"] > 0.2
+
+
+def test_an_existing_folder_is_not_touched(config, tmp_path):
+    (tmp_path / "kept.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        training.train(config, tmp_path, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_nothing_is_written_when_the_dataset_is_wrong(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError):
+        training.train(Config(dataset="nowhere.npz"), folder, verbose=0)
+    assert not folder.exists()
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _InterruptAt(keras.callbacks.Callback):
+    """Ends training in the middle of an epoch, as a crash would."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.current = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.current == self.epoch and batch == 1:
+            raise _Interrupted
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    config, tmp_path, monkeypatch
+):
+    training.train(config, tmp_path / "unbroken", verbose=0)
+
+    sample_grid = training.callbacks.SampleGrid
+    with monkeypatch.context() as patch, pytest.raises(_Interrupted):
+        patch.setattr(
+            training.callbacks, "SampleGrid", lambda folder: _InterruptAt(1)
+        )
+        training.train(config, tmp_path / "broken", verbose=0)
+    assert training.callbacks.SampleGrid is sample_grid
+    assert len(training.read_history(tmp_path / "broken")["epoch"]) == 1
+    training.train(config, tmp_path / "broken", resume=True, verbose=0)
+
+    unbroken, broken = (
+        keras.saving.load_model(tmp_path / name / "gan.keras")
+        for name in ("unbroken", "broken")
+    )
+    for ours, theirs in zip(
+        unbroken.variables + unbroken.optimizer.variables,
+        broken.variables + broken.optimizer.variables,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs)
+        )
+    assert training.read_history(tmp_path / "broken")["epoch"] == [0, 1]
+
+
+def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
+    folder, _ = finished
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.json", "gan.keras", "history.csv"):
+        (copy / name).write_bytes((folder / name).read_bytes())
+    config = training.read_config(copy, epochs=3, baseline=False)
+    training.train(config, copy, resume=True, verbose=0)
+    assert training.read_history(copy)["epoch"] == [0, 1, 2]
+
+
+def test_resuming_with_other_settings_is_refused(finished):
+    folder, _ = finished
+    with pytest.raises(InputError, match="started with seed=3, not 4"):
+        training.train(training.read_config(folder, seed=4), folder, True, 0)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"colour": "red"}'])
+def test_a_damaged_config_is_named(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match="config.json is damaged"):
+        training.read_config(tmp_path)
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(InputError, match="no run to resume"):
+        training.read_config(tmp_path)
