@@ -30,7 +30,7 @@ def main(argv=None):
     Returns:
         Exit code: 0, or 2 where the user has something to mend.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("keras_ssgan").setLevel(
         logging.WARNING if arguments.quiet else logging.INFO
@@ -43,6 +43,28 @@ def main(argv=None):
         print(f"keras-ssgan: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def parse(argv=None):
+    """Parses the command line; exits where it cannot, as argparse does.
+
+    Args:
+        argv: List of arguments. Defaults to those of the process.
+
+    Returns:
+        `argparse.Namespace`, whose `run` is the command to call with it.
+    """
+    parser = argparse.ArgumentParser(
+        prog="keras-ssgan",
+        description="Semi-supervised GANs: classifiers from few labels.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_generate(commands)
+    return parser.parse_args(argv)
 
 
 # === Commands ===
@@ -98,7 +120,9 @@ def _evaluate(arguments):
     for name, share in zip(
         dataset.class_names, report["class_accuracy"], strict=True
     ):
-        print(f"  {name:>10} " + ("no image" if share is None else f"{share:.2%}"))
+        print(
+            f"  {name:>10} " + ("no image" if share is None else f"{share:.2%}")
+        )
 
 
 def _predict(arguments):
@@ -134,20 +158,6 @@ def _generate(arguments):
 
 
 # === Arguments ===
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="keras-ssgan",
-        description="Semi-supervised GANs: classifiers from few labels.",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_train(commands)
-    _add_evaluate(commands)
-    _add_predict(commands)
-    _add_generate(commands)
-    return parser
 
 
 def _add_command(commands, name, run, help):
@@ -201,7 +211,7 @@ def _add_train(commands):
         metavar="N",
         help="labelled images in a batch (default: their share of the data)",
     )
-    add("--seed", type=int, metavar="N", help="default: 0")
+    add("--seed", type=_not_negative, metavar="N", help="default: 0")
     add(
         "--dtype",
         metavar="POLICY",
@@ -252,7 +262,7 @@ def _add_generate(commands):
     add = parser.add_argument
     add("--count", type=_positive, default=25, help="images (default: 25)")
     add("--columns", type=_positive, default=5, help="in a row (default: 5)")
-    add("--seed", type=int, help="default: a different one every time")
+    add("--seed", type=_not_negative, help="default: another one every time")
     add(
         "--output",
         type=Path,
@@ -274,9 +284,17 @@ def _labels(text):
 
 
 def _positive(text):
+    return _at_least(1, text)
+
+
+def _not_negative(text):
+    return _at_least(0, text)
+
+
+def _at_least(least, text):
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("has to be at least 1")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"has to be at least {least}")
     return value
 
 
@@ -292,7 +310,9 @@ def _choose_backend(name):
                 f"backend {name!r} is unknown; use {', '.join(BACKENDS)}"
             )
         os.environ["KERAS_BACKEND"] = name
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's own chatter: device listings, graph rewrites, retracing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         importlib.import_module("keras")
     except ModuleNotFoundError as error:

@@ -46,6 +46,11 @@ class SemiSupervisedGAN(keras.Model):
             latent_dim)` to images like the discriminator's.
         feature_matching: `"squared"` or `"absolute"`, the distance that the
             generator's second loss takes of the two mean features.
+        learning_rate: float, that of the two Adams which `compile` makes
+            unless it is given others.
+        ema_momentum: float, momentum of the moving average of the weights that
+            these Adams keep, and that `fit` puts into the model when it ends
+            (`use_ema` in `keras.optimizers.Optimizer`). `None` for none.
         seed: int, seed of the latents drawn in training. Defaults to a random
             one.
         name: Name of the model.
@@ -73,6 +78,8 @@ class SemiSupervisedGAN(keras.Model):
         discriminator,
         generator,
         feature_matching="squared",
+        learning_rate=2e-4,
+        ema_momentum=None,
         seed=None,
         name="semi_supervised_gan",
         **kwargs,
@@ -98,11 +105,15 @@ class SemiSupervisedGAN(keras.Model):
 
         # === Config ===
         self.feature_matching = feature_matching
+        self.learning_rate = learning_rate
+        self.ema_momentum = ema_momentum
         self.seed = seed
         self.built = True
 
     @classmethod
-    def from_preset(cls, preset, num_classes=10, dtype=None, **kwargs):
+    def from_preset(
+        cls, preset, num_classes=10, dtype=None, seed=None, **kwargs
+    ):
         """Builds the networks of a preset, with fresh weights.
 
         Args:
@@ -110,7 +121,9 @@ class SemiSupervisedGAN(keras.Model):
             num_classes: int, K.
             dtype: Dtype policy of the networks, such as `"mixed_bfloat16"`.
                 Defaults to the global one.
-            **kwargs: Arguments of the class, such as `seed`.
+            seed: int, seed of dropout and latents. The weights follow
+                `keras.utils.set_random_seed`. Defaults to a random one.
+            **kwargs: Arguments of the class.
 
         Returns:
             A `SemiSupervisedGAN`, not compiled.
@@ -121,23 +134,27 @@ class SemiSupervisedGAN(keras.Model):
         settings = get_preset(preset)
         image_shape = (settings.image_size, settings.image_size, 1)
         *hidden, output = settings.generator
-        common = {
-            "dropout": settings.dropout,
-            "momentum": settings.momentum,
-            "dtype": dtype,
-        }
-        return cls(
-            build_discriminator(
-                image_shape, settings.discriminator, num_classes, **common
-            ),
-            build_generator(
-                settings.latent_dim,
-                [*hidden, (image_shape[-1], *output)],
-                **common,
-            ),
+        discriminator = build_discriminator(
+            image_shape,
+            settings.discriminator,
+            num_classes,
+            dropout=settings.discriminator_dropout,
+            momentum=settings.momentum,
+            tied_logit=settings.tied_logit,
             dtype=dtype,
-            **kwargs,
+            seed=seed,
         )
+        generator = build_generator(
+            settings.latent_dim,
+            [*hidden, (image_shape[-1], *output)],
+            dropout=settings.generator_dropout,
+            momentum=settings.momentum,
+            dtype=dtype,
+            seed=seed,
+        )
+        kwargs.setdefault("learning_rate", settings.learning_rate)
+        kwargs.setdefault("ema_momentum", settings.ema_momentum)
+        return cls(discriminator, generator, seed=seed, dtype=dtype, **kwargs)
 
     @property
     def image_shape(self):
@@ -183,7 +200,8 @@ class SemiSupervisedGAN(keras.Model):
 
         Args:
             discriminator_optimizer: `keras.optimizers.Optimizer` or its name.
-                Defaults to Adam with learning rate 2e-4 and `beta_1` 0.5.
+                Defaults to Adam with the model's `learning_rate` and
+                `ema_momentum`, and `beta_1` 0.5.
             generator_optimizer: The same for the generator.
             metrics: List of metrics of labels and class probabilities, beyond
                 the accuracy; only labelled images count.
@@ -226,8 +244,13 @@ class SemiSupervisedGAN(keras.Model):
 
     def _get_optimizer(self, optimizer, network, auto_scale_loss):
         if optimizer is None:
+            averaged = self.ema_momentum is not None
             optimizer = keras.optimizers.Adam(
-                learning_rate=2e-4, beta_1=0.5, name=f"{network}_adam"
+                self.learning_rate,
+                beta_1=0.5,
+                use_ema=averaged,
+                ema_momentum=self.ema_momentum if averaged else 0.99,
+                name=f"{network}_adam",
             )
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -512,6 +535,8 @@ class SemiSupervisedGAN(keras.Model):
             "discriminator": serialize(self.discriminator),
             "generator": serialize(self.generator),
             "feature_matching": self.feature_matching,
+            "learning_rate": self.learning_rate,
+            "ema_momentum": self.ema_momentum,
             "seed": self.seed,
         }
 

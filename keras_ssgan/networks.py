@@ -4,8 +4,11 @@ Both networks are described by rows `(filters, kernel_size, strides, padding)`,
 one per convolution, so that a preset is a table (see `presets.py`).
 """
 
+import random
+
 import keras
 from keras import layers
+from keras import ops
 
 
 def build_preprocessor(image_shape, name="preprocessor"):
@@ -39,7 +42,9 @@ def build_discriminator(
     num_classes=10,
     dropout=0.3,
     momentum=0.99,
+    tied_logit=False,
     dtype=None,
+    seed=None,
     name="discriminator",
 ):
     """Strided convolutions, global pooling, and K + 1 logits.
@@ -56,8 +61,14 @@ def build_discriminator(
         num_classes: int, K.
         dropout: Share of the units that are *dropped*, in `[0, 1)`.
         momentum: Momentum of the batch normalisation's moving statistics.
+        tied_logit: Whether logit 0 follows from the class logits, as minus
+            their log-sum-exp, instead of having weights of its own. The
+            classes then share the work of telling real from fake: an image is
+            real as far as it is of any class (Salimans et al. 2016, section
+            5, where `D(x) = Z / (Z + 1)`).
         dtype: Dtype policy of the layers, or `None` for the global one. The
             two outputs are float32 under every policy.
+        seed: int, seed of the dropout. Defaults to a random one.
         name: Name of the model.
 
     Returns:
@@ -65,24 +76,27 @@ def build_discriminator(
         `[-1, 1]` to `[features, logits]`, of shapes `(batch, filters)` and
         `(batch, K + 1)`. Logit 0 is high for fake images.
     """
+    seeds = _seeds(seed)
     inputs = keras.Input(image_shape, name="images")
     x = inputs
     last = len(convolutions) - 1
     for i, (filters, kernel_size, strides, padding) in enumerate(convolutions):
-        x = layers.Conv2D(
-            filters, kernel_size, strides, padding, dtype=dtype
-        )(x)
+        x = layers.Conv2D(filters, kernel_size, strides, padding, dtype=dtype)(
+            x
+        )
         x = layers.LeakyReLU(0.2, dtype=dtype)(x)
         if 0 < i < last:
             x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         if i < last:
-            x = layers.Dropout(dropout, dtype=dtype)(x)
+            x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(
         x
     )
-    logits = layers.Dense(num_classes + 1, dtype="float32", name="logits")(
-        features
-    )
+    num_logits = num_classes if tied_logit else num_classes + 1
+    logits = layers.Dense(num_logits, dtype="float32", name="logits")(features)
+    if tied_logit:
+        fake = -ops.logsumexp(logits, axis=-1, keepdims=True)
+        logits = layers.Concatenate(dtype="float32")([fake, logits])
     return keras.Model(inputs, [features, logits], name=name)
 
 
@@ -92,6 +106,7 @@ def build_generator(
     dropout=0.3,
     momentum=0.99,
     dtype=None,
+    seed=None,
     name="generator",
 ):
     """Transposed convolutions from a latent vector to an image.
@@ -107,12 +122,14 @@ def build_generator(
         momentum: Momentum of the batch normalisation's moving statistics.
         dtype: Dtype policy of the layers, or `None` for the global one. The
             image is float32 under every policy.
+        seed: int, seed of the dropout. Defaults to a random one.
         name: Name of the model.
 
     Returns:
         `keras.Model` from latents `(batch, 1, 1, latent_dim)` to images
         `(batch, height, width, channels)` in `[-1, 1]`.
     """
+    seeds = _seeds(seed)
     inputs = keras.Input((1, 1, latent_dim), name="latents")
     x = inputs
     *hidden, (channels, kernel_size, strides, padding) = convolutions
@@ -120,9 +137,21 @@ def build_generator(
         x = layers.Conv2DTranspose(filters, *geometry, dtype=dtype)(x)
         x = layers.ReLU(dtype=dtype)(x)
         x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
-        x = layers.Dropout(dropout, dtype=dtype)(x)
+        x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     x = layers.Conv2DTranspose(
         channels, kernel_size, strides, padding, dtype=dtype
     )(x)
     images = layers.Activation("tanh", dtype="float32", name="images")(x)
     return keras.Model(inputs, images, name=name)
+
+
+def _seeds(seed):
+    """Yields one seed per layer.
+
+    A dropout layer without a seed of its own draws, under PyTorch, from a
+    global state that is not saved with the model.
+    """
+    # Without a seed, from the state that `keras.utils.set_random_seed` sets.
+    generator = random if seed is None else random.Random(seed)
+    while True:
+        yield generator.randrange(2**31)

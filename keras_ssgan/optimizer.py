@@ -1,6 +1,7 @@
 """The two optimizers of a GAN as the one that Keras' trainer knows."""
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -78,6 +79,10 @@ class AlternatingOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         for optimizer, variables in self._pairs():
             optimizer.finalize_variable_values(variables)
+            # On JAX a weight now shares its buffer with its average, and the
+            # next step could not donate the one buffer twice.
+            for variable in variables:
+                variable.assign(ops.copy(variable.value))
 
     def save_own_variables(self, store):
         """Nothing: Keras saves each of `optimizers` on its own."""

@@ -17,8 +17,12 @@ class Preset:
             strides, padding)`.
         generator: The same for the transposed convolutions; the last one,
             which has a filter per channel of the image, is without `filters`.
-        dropout: Share of the units that are dropped.
+        discriminator_dropout: Share of the units that are dropped.
+        generator_dropout: The same in the generator.
         momentum: Momentum of the batch normalisation's moving statistics.
+        tied_logit: See `networks.build_discriminator`.
+        learning_rate: That of both Adams.
+        ema_momentum: See `SemiSupervisedGAN`.
         batch_size: Images per step.
         epochs: Passes over the unlabelled images.
         labels: Share of the training labels that is kept.
@@ -29,8 +33,12 @@ class Preset:
     latent_dim: int
     discriminator: tuple
     generator: tuple
-    dropout: float
+    discriminator_dropout: float
+    generator_dropout: float
     momentum: float
+    tied_logit: bool
+    learning_rate: float
+    ema_momentum: float | None
     batch_size: int
     epochs: int
     labels: float
@@ -53,14 +61,18 @@ PRESETS = {
             (128, 4, 2, "same"),
             (4, 2, "same"),
         ),
-        dropout=0.3,
+        discriminator_dropout=0.3,
+        generator_dropout=0.3,
         momentum=0.99,
+        tied_logit=False,
+        learning_rate=2e-4,
+        ema_momentum=None,
         batch_size=128,
         epochs=5,
         labels=0.2,
     ),
     "compact": Preset(
-        description="The same method at 28x28 with few weights, for CPUs.",
+        description="28x28 and few weights, for CPUs and small datasets.",
         image_size=28,
         latent_dim=64,
         discriminator=(
@@ -73,9 +85,13 @@ PRESETS = {
             (32, 4, 2, "same"),
             (4, 2, "same"),
         ),
-        dropout=0.3,
+        discriminator_dropout=0.3,
+        generator_dropout=0.0,
         # A short run has too few steps for the default 0.99 to catch up.
         momentum=0.9,
+        tied_logit=True,
+        learning_rate=1e-3,
+        ema_momentum=0.99,
         batch_size=64,
         epochs=60,
         labels=0.2,

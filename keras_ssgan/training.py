@@ -140,8 +140,8 @@ def train(config, folder, resume=False, verbose="auto"):
     """Trains a GAN and writes everything that is known of it.
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
-    `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras` and
-    `classifier.keras`. The test images are looked at once, at the end.
+    `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
+    `classifier.keras`, and for resuming `checkpoint.keras`. The test images are looked at once, at the end.
 
     Args:
         config: A `Config`.
@@ -182,8 +182,8 @@ def train(config, folder, resume=False, verbose="auto"):
         seed=config.seed,
     )
     steps_per_epoch = len(mixed())
-    if (folder / "gan.keras").exists():
-        gan = keras.saving.load_model(folder / "gan.keras")
+    if (folder / "checkpoint.keras").exists():
+        gan = keras.saving.load_model(folder / "checkpoint.keras")
     # The model itself tells, since it is replaced as a whole after an epoch.
     finished = int(gan.optimizer.iterations.numpy()) // steps_per_epoch
 
@@ -202,7 +202,7 @@ def train(config, folder, resume=False, verbose="auto"):
             callbacks.SampleGrid(folder / "samples"),
             keras.callbacks.CSVLogger(folder / "history.csv", append=resume),
             # Last: with it, the epoch is finished.
-            callbacks.LatestModel(folder / "gan.keras"),
+            callbacks.LatestModel(folder / "checkpoint.keras"),
         ],
         verbose=verbose,
     )
@@ -361,6 +361,8 @@ def _write_json(path, content):
 
 
 def _write_results(folder, gan, metrics):
+    # Unlike the checkpoint, `gan` has the moving average for weights by now.
+    gan.save(folder / "gan.keras")
     gan.classifier().save(folder / "classifier.keras")
     plotting.curves(read_history(folder)).save(folder / "curves.png")
     plotting.confusion_matrix(

@@ -1,6 +1,13 @@
 """What all tests share. The backend is chosen outside, by KERAS_BACKEND."""
 
+import dataclasses
 import os
+import tempfile
+
+# Many tests compile the same step: JAX compiles it once for the session.
+_CACHE = tempfile.TemporaryDirectory(prefix="keras_ssgan_jax_cache_")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 # PyTorch after TensorFlow in one process can crash on start-up.
 import torch  # noqa: F401  isort: skip
@@ -10,6 +17,7 @@ import numpy as np
 import pytest
 
 import keras_ssgan as ks
+from keras_ssgan import settings
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +36,24 @@ def mnist_path():
     if not os.path.isfile(path):
         pytest.skip("KERAS_SSGAN_MNIST names no file with MNIST")
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tiny_preset():
+    """A preset `tiny`, like `compact` with a tenth of its weights."""
+    settings.PRESETS["tiny"] = dataclasses.replace(
+        settings.PRESETS["compact"],
+        image_size=8,
+        latent_dim=5,
+        discriminator=(
+            (8, 4, 2, "same"),
+            (12, 3, 1, "same"),
+            (16, 3, 1, "valid"),
+        ),
+        generator=((12, 4, 1, "valid"), (4, 2, "same")),
+    )
+    yield
+    del settings.PRESETS["tiny"]
 
 
 def build_tiny_gan(image_size=8, num_classes=10, dropout=0.3, **kwargs):

@@ -149,8 +149,12 @@ def batch_normalize(x, block, training):
     return block["gamma"] * normalized + block["beta"]
 
 
-def discriminate(blocks, rows, images, training):
-    """Features and logits, without dropout, of images `(batch, h, w, c)`."""
+def discriminate(blocks, rows, images, training, tied_logit=False):
+    """Features and logits, without dropout, of images `(batch, h, w, c)`.
+
+    With a tied logit the probability of "real" is Z / (Z + 1), where Z is the
+    sum of the exponentials of the class logits.
+    """
     *convolutions, dense = float64(blocks)
     x = np.asarray(images, "float64")
     for block, (_, _, strides, padding) in zip(convolutions, rows, strict=True):
@@ -159,7 +163,12 @@ def discriminate(blocks, rows, images, training):
         if "gamma" in block:
             x = batch_normalize(x, block, training)
     features = x.mean((1, 2))
-    return features, features @ dense["kernel"] + dense["bias"]
+    logits = features @ dense["kernel"] + dense["bias"]
+    if tied_logit:
+        z = np.exp(logits).sum(axis=1, keepdims=True)
+        real = z / (z + 1)
+        logits = np.concatenate([np.log((1 - real) / real), logits], axis=1)
+    return features, logits
 
 
 def generate(blocks, rows, latents, training):
@@ -269,12 +278,14 @@ class Network:
         x = (x - mean[:, None, None]) / torch.sqrt(
             variance + BATCH_NORM_EPSILON
         )[:, None, None]
-        return (
-            block["gamma"][:, None, None] * x + block["beta"][:, None, None]
-        )
+        return block["gamma"][:, None, None] * x + block["beta"][:, None, None]
 
 
 class Discriminator(Network):
+    def __init__(self, *args, tied_logit=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.tied_logit = tied_logit
+
     def __call__(self, images, update_statistics):
         x = images
         *convolutions, dense = self.blocks
@@ -294,7 +305,11 @@ class Discriminator(Network):
             if "gamma" in block:
                 x = self._batch_normalize(x, block, update_statistics)
         features = x.mean((2, 3))
-        return features, features @ dense["kernel"] + dense["bias"]
+        logits = features @ dense["kernel"] + dense["bias"]
+        if self.tied_logit:
+            z = logits.exp().sum(1, keepdim=True)
+            logits = torch.cat([-z.log(), logits], 1)
+        return features, logits
 
 
 class Generator(Network):
@@ -352,9 +367,9 @@ def train_step(
     for row, label, weight in zip(logits, labels, mask, strict=True):
         if weight > 0:
             share = weight / np.sum(mask)
-            supervised = supervised - share * torch.log_softmax(row, 0)[
-                1 + int(label)
-            ]
+            supervised = (
+                supervised - share * torch.log_softmax(row, 0)[1 + int(label)]
+            )
     real = -functional.logsigmoid(-logits[:, 0]).mean()
     fake = -functional.logsigmoid(fake_logits[:, 0]).mean()
     discriminator.adam.step(supervised + real + fake)
@@ -368,17 +383,16 @@ def train_step(
     generator.adam.step(adversarial + feature_matching)
 
     right = (logits[:, 1:].argmax(1).numpy() == labels).astype("float64")
-    logs = {
+    return {
+        "d_loss": (supervised + real + fake).item(),
         "d_loss_supervised": supervised.item(),
         "d_loss_real": real.item(),
         "d_loss_fake": fake.item(),
+        "g_loss": (adversarial + feature_matching).item(),
         "g_loss_adversarial": adversarial.item(),
         "g_loss_feature_matching": feature_matching.item(),
         "accuracy": np.average(right, weights=mask) if np.any(mask) else 0.0,
     }
-    for loss in ("d_loss", "g_loss"):
-        logs[loss] = sum(v for k, v in logs.items() if k.startswith(loss))
-    return logs
 
 
 def channels_first(array):

@@ -323,9 +323,7 @@ def test_a_later_vjp_sees_earlier_assignments():
 
     def body(probe, x):
         probe.counter.assign(10.0)
-        _, _, first = vjp(
-            lambda x: (ops.sum(x), probe.counter + 0.0), [], x
-        )
+        _, _, first = vjp(lambda x: (ops.sum(x), probe.counter + 0.0), [], x)
         vjp(count(probe), [], x)
         probe.slope.assign(ops.ones(3))
         _, pullback, second = vjp(

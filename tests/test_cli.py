@@ -33,7 +33,7 @@ def npz(tmp_path_factory):
 def run(npz, tmp_path_factory):
     """The folder of a run that the command line trained."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    arguments = ["train", "--dataset", npz, "--preset", "compact"]
+    arguments = ["train", "--dataset", npz, "--preset", "tiny"]
     arguments += ["--labels", "20", "--validation", "0", "--epochs", "1"]
     arguments += ["--batch-size", "20", "--output", str(folder), "--quiet"]
     assert cli.main(arguments) == 0
@@ -115,7 +115,7 @@ def test_a_backend_that_is_not_installed_is_named(run, capsys, monkeypatch):
 
 def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys):
     folder = tmp_path / "run"
-    arguments = ["train", "--dataset", npz, "--preset", "compact"]
+    arguments = ["train", "--dataset", npz, "--preset", "tiny"]
     arguments += ["--labels", "0.5", "--validation", "0.5", "--epochs", "1"]
     arguments += ["--batch-size", "20", "--output", str(folder), "--baseline"]
     assert cli.main(arguments) == 0
@@ -155,7 +155,7 @@ def test_train_refuses_what_cannot_be(
     arguments, message, npz, tmp_path, capsys
 ):
     folder = tmp_path / "run"
-    given = ["train", "--preset", "compact", "--output", folder]
+    given = ["train", "--preset", "tiny", "--output", folder]
     if "--dataset" not in arguments:
         given += ["--dataset", npz]
     assert message in _fails_with_one_line([*given, *arguments], capsys)

@@ -1020,3 +1020,20 @@ def test_fit_takes_up_again_an_epoch_that_was_broken_off():
     model.seen.clear()
     model.fit(data, verbose=0, shuffle=False)
     assert model.seen == reference
+
+
+def test_read_image_reads_what_the_folder_loader_reads(tmp_path):
+    pixels = np.arange(12, dtype="uint8").reshape(3, 4)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(
+        datasets.read_image(tmp_path / "a.png"), pixels
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"no image"])
+def test_read_image_names_a_file_that_is_no_image(tmp_path, content):
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="a.png"):
+        datasets.read_image(path)

@@ -72,9 +72,7 @@ def test_mask_may_hold_weights():
 @pytest.mark.parametrize("distance,power", [("squared", 2), ("absolute", 1)])
 def test_feature_matching_matches_the_reference(distance, power):
     np.testing.assert_allclose(
-        value(
-            losses.FEATURE_MATCHING[distance], REAL_FEATURES, FAKE_FEATURES
-        ),
+        value(losses.FEATURE_MATCHING[distance], REAL_FEATURES, FAKE_FEATURES),
         reference.feature_matching_loss(REAL_FEATURES, FAKE_FEATURES, power),
         rtol=1e-5,
     )
@@ -121,12 +119,8 @@ def test_real_fake_losses_of_known_logits():
     real = (np.log(4) + np.log(2)) / 2
     fake = (np.log(4 / 3) + np.log(2)) / 2
 
-    np.testing.assert_allclose(
-        value(losses.real_loss, logits), real, rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        value(losses.fake_loss, logits), fake, rtol=1e-6
-    )
+    np.testing.assert_allclose(value(losses.real_loss, logits), real, rtol=1e-6)
+    np.testing.assert_allclose(value(losses.fake_loss, logits), fake, rtol=1e-6)
     np.testing.assert_allclose(
         value(losses.adversarial_loss, logits), real, rtol=1e-6
     )

