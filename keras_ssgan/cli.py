@@ -166,7 +166,7 @@ def _add_command(commands, name, run, help):
     parser.add_argument(
         "--backend",
         metavar="NAME",
-        help=f"{', '.join(BACKENDS)}; default: KERAS_BACKEND, as Keras reads it",
+        help=f"{', '.join(BACKENDS)} (default: KERAS_BACKEND's)",
     )
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar, results only"

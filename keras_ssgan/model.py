@@ -101,7 +101,6 @@ class SemiSupervisedGAN(keras.Model):
         # === Metrics ===
         self.d_metrics = _means("d_loss", "supervised", "real", "fake")
         self.g_metrics = _means("g_loss", "adversarial", "feature_matching")
-        self.accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
 
         # === Config ===
         self.feature_matching = feature_matching
@@ -226,13 +225,17 @@ class SemiSupervisedGAN(keras.Model):
         super().compile(
             optimizer=optimizer,
             # The rows without a label have weight 0.
-            weighted_metrics=metrics,
+            weighted_metrics=[
+                keras.metrics.SparseCategoricalAccuracy("accuracy"),
+                *(metrics or []),
+            ],
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
             auto_scale_loss=False,
         )
-        self._compile_arguments = {
+        self._build_metrics()
+        arguments = {
             "metrics": metrics,
             "run_eagerly": run_eagerly,
             "steps_per_execution": steps_per_execution,
@@ -241,6 +244,19 @@ class SemiSupervisedGAN(keras.Model):
             "jit_compile": jit_compile,
             "auto_scale_loss": auto_scale_loss,
         }
+        # Serialised, since Keras would track metrics in an attribute as ours.
+        self._compile_arguments = keras.saving.serialize_keras_object(arguments)
+
+    def _build_metrics(self):
+        # Otherwise Keras builds them from a batch that it takes from the
+        # dataset, and that an epoch then lacks.
+        self.compute_metrics(
+            x=None,
+            y=ops.zeros((1,), "int32"),
+            y_pred=ops.ones((1, self.num_classes)),
+            sample_weight=ops.ones((1,)),
+        )
+        self.reset_metrics()
 
     def _get_optimizer(self, optimizer, network, auto_scale_loss):
         if optimizer is None:
@@ -267,13 +283,12 @@ class SemiSupervisedGAN(keras.Model):
     def get_compile_config(self):
         if not self.compiled:
             return {}
-        return keras.saving.serialize_keras_object(
-            {
-                "discriminator_optimizer": self.discriminator_optimizer,
-                "generator_optimizer": self.generator_optimizer,
-                **self._compile_arguments,
-            }
-        )
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "discriminator_optimizer": serialize(self.discriminator_optimizer),
+            "generator_optimizer": serialize(self.generator_optimizer),
+            **self._compile_arguments,
+        }
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -351,7 +366,12 @@ class SemiSupervisedGAN(keras.Model):
 
         Returns:
             uint8 array of shape `(num_images, *image_shape)`.
+
+        Raises:
+            InputError: If `num_images` is below 1.
         """
+        if num_images < 1:
+            raise InputError(f"num_images is {num_images}; ask for at least 1")
         latents = np.random.default_rng(seed).standard_normal(
             (num_images, 1, 1, self.latent_dim), dtype="float32"
         )
@@ -377,8 +397,10 @@ class SemiSupervisedGAN(keras.Model):
         Returns:
             `keras.callbacks.History` with `d_loss` and its parts
             `d_loss_supervised`, `d_loss_real` and `d_loss_fake`, `g_loss` and
-            its parts `g_loss_adversarial` and `g_loss_feature_matching`, and
-            the `accuracy` on labelled images, each a mean over the epoch.
+            its parts `g_loss_adversarial` and `g_loss_feature_matching`, each
+            a mean over the epoch, and `loss` and `accuracy`: cross-entropy
+            over the K classes and accuracy of the labelled images, which
+            `evaluate` gives too.
 
         Raises:
             InputError: If arrays are given that are no images or labels.
@@ -409,12 +431,7 @@ class SemiSupervisedGAN(keras.Model):
             self.d_metrics + self.g_metrics, d_losses + g_losses, strict=True
         ):
             metric.update_state(value, sample_weight=batch_size)
-        logs = self._update_class_metrics(
-            images, labels, mask, ops.softmax(losses.class_logits(logits))
-        )
-        # Keras' own tracker; only `test_step` has a single loss to give it.
-        del logs["loss"]
-        return logs
+        return self._update_class_metrics(images, labels, mask, logits)
 
     def _update_discriminator(self, images, labels, mask, fakes):
         """One step of the discriminator, on a real and a generated batch.
@@ -490,29 +507,29 @@ class SemiSupervisedGAN(keras.Model):
         """Cross-entropy and accuracy of the labelled images."""
         images, labels, mask = self._unpack(data)
         _, logits = self.discriminator(images, training=False)
-        probabilities = ops.softmax(losses.class_logits(logits))
-        cross_entropy = ops.sparse_categorical_crossentropy(
-            ops.maximum(labels, 0), probabilities
-        )
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(cross_entropy, sample_weight=mask)
-        logs = self._update_class_metrics(images, labels, mask, probabilities)
+        logs = self._update_class_metrics(images, labels, mask, logits)
         for metric in self.d_metrics + self.g_metrics:
             del logs[metric.name]
         return logs
 
-    def _update_class_metrics(self, images, labels, mask, probabilities):
-        labels = ops.maximum(labels, 0)
-        self.accuracy.update_state(labels, probabilities, sample_weight=mask)
-        return self.compute_metrics(images, labels, probabilities, mask)
+    def _update_class_metrics(self, images, labels, mask, logits):
+        """Updates the metrics of the labelled images; returns all logs."""
+        logits = losses.class_logits(logits)
+        cross_entropy = ops.sparse_categorical_crossentropy(
+            labels, logits, from_logits=True
+        )
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(cross_entropy, sample_weight=mask)
+        return self.compute_metrics(images, labels, ops.softmax(logits), mask)
 
     def _unpack(self, data):
         """Batch of a dataset to images, labels, and their weights.
 
         Returns:
-            Float32 images `(batch, *image_shape)`, int32 labels `(batch,)`,
-            and a float32 mask `(batch,)` that is 0 where there is no label.
+            Float32 images `(batch, *image_shape)`, a float32 mask `(batch,)`
+            that is 0 where there is no label, and int32 labels `(batch,)`,
+            which are 0 there; in the order images, labels, mask.
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
@@ -524,6 +541,8 @@ class SemiSupervisedGAN(keras.Model):
         mask = ops.cast(labels >= 0, "float32")
         if weights is not None:
             mask *= ops.reshape(ops.cast(weights, "float32"), (-1,))
+        # From here on no label is seen that the mask hides.
+        labels = ops.where(mask > 0, labels, 0)
         return self.preprocess(images), labels, mask
 
     # === Saving ===

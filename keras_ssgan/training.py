@@ -141,7 +141,8 @@ def train(config, folder, resume=False, verbose="auto"):
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
     `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
-    `classifier.keras`, and for resuming `checkpoint.keras`. The test images are looked at once, at the end.
+    `classifier.keras`, and for resuming `checkpoint.keras`. The test images
+    are looked at once, at the end.
 
     Args:
         config: A `Config`.

@@ -148,9 +148,13 @@ def test_history_has_one_row_per_epoch(finished):
     assert len(history["d_loss"]) == len(history["val_accuracy"]) == 2
 
 
-def test_the_baseline_learns_from_the_labelled_images(finished):
-    # Ten noisy prototypes: a network that trains at all is far above chance.
-    assert finished[1]["baseline"]["accuracy"] > 0.2
+def test_the_baseline_learns_from_the_labelled_images(config):
+    split = training.load_split(config)
+    classifier = training.train_baseline(config, split, steps=300, verbose=0)
+    images, labels = split.test
+    predictions = classifier.predict(images, verbose=0).argmax(-1)
+    # Noisy prototypes: whatever learns from labels gets far above chance.
+    assert np.mean(predictions == labels) > 0.8
 
 
 def test_an_existing_folder_is_not_touched(config, tmp_path):
