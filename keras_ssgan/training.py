@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -221,16 +222,18 @@ def train(config, folder, resume=False, verbose="auto"):
         },
     }
     if config.baseline:
-        _logger.info("Now the same network on the labelled images alone")
+        _logger.info(
+            "Now the same network on the labelled images alone, quietly"
+        )
         baseline = train_baseline(
-            config, split, config.epochs * steps_per_epoch, verbose
+            config, split, config.epochs * steps_per_epoch
         )
         metrics["baseline"] = _test(baseline, split.test, verbose)
     _write_results(folder, gan, metrics)
     return metrics
 
 
-def train_baseline(config, split, steps, verbose="auto"):
+def train_baseline(config, split, steps):
     """Trains the preset's discriminator on the labelled images alone.
 
     The same network from the same weights, the same optimizer and number of
@@ -241,7 +244,6 @@ def train_baseline(config, split, steps, verbose="auto"):
         split: A `Split`.
         steps: int, steps that the GAN was trained for; rounded up to whole
             epochs.
-        verbose: As in `keras.Model.fit`.
 
     Returns:
         A classifier, as `SemiSupervisedGAN.classifier` gives it.
@@ -265,8 +267,8 @@ def train_baseline(config, split, steps, verbose="auto"):
         images,
         labels,
         batch_size=batch_size,
-        epochs=-(-steps * batch_size // len(labels)),
-        verbose=verbose,
+        epochs=math.ceil(steps * batch_size / len(labels)),
+        verbose=0,
     )
     return gan.classifier()
 
