@@ -79,10 +79,11 @@ class AlternatingOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         for optimizer, variables in self._pairs():
             optimizer.finalize_variable_values(variables)
-            # On JAX a weight now shares its buffer with its average, and the
-            # next step could not donate the one buffer twice.
-            for variable in variables:
-                variable.assign(ops.copy(variable.value))
+            if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+                # On JAX a weight now shares its buffer with its average, and
+                # the next step could not donate the one buffer twice.
+                for variable in variables:
+                    variable.assign(ops.copy(variable.value))
 
     def save_own_variables(self, store):
         """Nothing: Keras saves each of `optimizers` on its own."""

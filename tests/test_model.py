@@ -779,6 +779,7 @@ def test_a_loss_scale_that_overflows_skips_the_step_and_is_halved(
         for _ in range(2)
     ]
     gan = new_gan(
+        dropout=0.0,
         run_eagerly=False,
         discriminator_optimizer=optimizers[0],
         generator_optimizer=optimizers[1],

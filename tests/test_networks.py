@@ -206,22 +206,9 @@ def build(name, dropout=0.0):
         dropout=dropout,
         tied_logit=name in TIED_LOGIT,
     )
-    randomize(discriminator)
-    randomize(generator)
+    reference.randomize(discriminator)
+    reference.randomize(generator)
     return discriminator, generator
-
-
-def randomize(model):
-    rng = np.random.default_rng(1)
-    for weight in model.weights:
-        if weight.path.endswith("kernel"):
-            *window, fan_in, fan_out = weight.shape
-            limit = np.sqrt(6 / (np.prod(window) * (fan_in + fan_out)))
-            weight.assign(rng.uniform(-limit, limit, weight.shape))
-        else:
-            # These start at 0 or 1, where mistakes could hide.
-            noise = rng.uniform(-0.3, 0.3, weight.shape)
-            weight.assign(ops.convert_to_numpy(weight.value) + noise)
 
 
 @pytest.mark.parametrize("training", [False, True])

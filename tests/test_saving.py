@@ -154,6 +154,7 @@ def test_the_arguments_of_the_model_are_restored(folder):
         networks.generator,
         feature_matching="absolute",
         learning_rate=0.125,
+        ema_momentum=0.25,
         seed=5,
         name="digits",
     )
@@ -161,6 +162,7 @@ def test_the_arguments_of_the_model_are_restored(folder):
     loaded = keras.saving.load_model(folder / "arguments.keras")
     assert loaded.feature_matching == "absolute"
     assert loaded.learning_rate == 0.125
+    assert loaded.ema_momentum == 0.25
     assert loaded.seed == 5
     assert loaded.name == "digits"
 

@@ -53,21 +53,9 @@ def build_gan(**kwargs):
         seed=0,
         **kwargs,
     )
-    randomize(gan)
+    for network in (gan.discriminator, gan.generator):
+        reference.randomize(network)
     return gan
-
-
-def randomize(gan):
-    """The same weights on every backend, none of them 0 or 1 by accident."""
-    rng = np.random.default_rng(1)
-    for weight in gan.discriminator.weights + gan.generator.weights:
-        if weight.path.endswith("kernel"):
-            *window, fan_in, fan_out = weight.shape
-            limit = np.sqrt(6 / (np.prod(window) * (fan_in + fan_out)))
-            weight.assign(rng.uniform(-limit, limit, weight.shape))
-        else:
-            noise = rng.uniform(-0.2, 0.2, weight.shape)
-            weight.assign(weight.numpy() + noise)
 
 
 def build_batches(steps, size=12):
@@ -146,7 +134,7 @@ class Reference:
             **self.losses,
         )
 
-    def assert_matches(self, gan, weight_atol=1e-6):
+    def assert_matches(self, gan, weight_atol=1e-6, moment_rtol=1e-4):
         for network, optimizer, expected in (
             (
                 gan.discriminator,
@@ -156,7 +144,7 @@ class Reference:
             (gan.generator, gan.generator_optimizer, self.generator),
         ):
             assert_weights_match(network, expected, weight_atol)
-            assert_optimizer_matches(optimizer, expected.adam)
+            assert_optimizer_matches(optimizer, expected.adam, moment_rtol)
 
 
 def assert_weights_match(network, expected, atol):
@@ -179,7 +167,7 @@ def assert_weights_match(network, expected, atol):
             )
 
 
-def assert_optimizer_matches(optimizer, expected):
+def assert_optimizer_matches(optimizer, expected, rtol):
     """Moments, which hold the gradients themselves.
 
     Float32 sums lose what cancels: a bias in front of batch normalisation has
@@ -198,8 +186,8 @@ def assert_optimizer_matches(optimizer, expected):
             np.testing.assert_allclose(
                 variable.numpy(),
                 moment.numpy(),
-                rtol=1e-4,
-                atol=1e-4 * moment.abs().max().item(),
+                rtol=rtol,
+                atol=rtol * moment.abs().max().item(),
                 err_msg=variable.path,
             )
 
@@ -249,7 +237,8 @@ def test_a_step_of_the_compact_preset_matches_the_reference(fix_latents):
     for layer in gan.discriminator.layers + gan.generator.layers:
         if isinstance(layer, layers.Dropout):
             layer.rate = 0.0
-    randomize(gan)
+    for network in (gan.discriminator, gan.generator):
+        reference.randomize(network)
     gan.compile()
     *hidden, output = settings.generator
     expected = Reference(
@@ -269,9 +258,12 @@ def test_a_step_of_the_compact_preset_matches_the_reference(fix_latents):
     assert_logs_match(
         logs, expected.step(images, labels, np.ones(BATCH), latents[0])
     )
-    # Among so many gradients some are almost 0, and Adam divides by their size:
-    # a rounding error of theirs becomes some percent of a step.
-    expected.assert_matches(gan, weight_atol=0.05 * settings.learning_rate)
+    # Sums over this many pixels and units cancel to gradients that are almost
+    # 0, and Adam divides by their size: rounding becomes a part of a step. The
+    # small GAN above is there to be exact.
+    expected.assert_matches(
+        gan, weight_atol=0.2 * settings.learning_rate, moment_rtol=5e-3
+    )
 
 
 def test_absolute_feature_matching_step_matches_the_reference(fix_latents):
@@ -335,7 +327,7 @@ def test_epoch_logs_are_means_over_images(fix_latents):
     ]
     labeled = [np.sum(labels[part] >= 0) for part in parts]
     for name in logs[0]:
-        weights = labeled if name == "accuracy" else (BATCH, 5)
+        weights = labeled if name in ("loss", "accuracy") else (BATCH, 5)
         np.testing.assert_allclose(
             history[name],
             [np.average([log[name] for log in logs], weights=weights)],
