@@ -16,6 +16,7 @@ from keras_ssgan.networks import build_discriminator
 from keras_ssgan.networks import build_generator
 from keras_ssgan.networks import build_preprocessor
 from keras_ssgan.optimizer import AlternatingOptimizer
+from keras_ssgan.optimizer import serialize_optimizer
 from keras_ssgan.settings import get_preset
 
 
@@ -283,10 +284,13 @@ class SemiSupervisedGAN(keras.Model):
     def get_compile_config(self):
         if not self.compiled:
             return {}
-        serialize = keras.saving.serialize_keras_object
         return {
-            "discriminator_optimizer": serialize(self.discriminator_optimizer),
-            "generator_optimizer": serialize(self.generator_optimizer),
+            "discriminator_optimizer": serialize_optimizer(
+                self.discriminator_optimizer
+            ),
+            "generator_optimizer": serialize_optimizer(
+                self.generator_optimizer
+            ),
             **self._compile_arguments,
         }
 

@@ -4,6 +4,33 @@ import keras
 from keras import ops
 
 
+def serialize_optimizer(optimizer):
+    """Serialises an optimizer for all backends.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`.
+
+    Returns:
+        Dict, as `keras.saving.serialize_keras_object` gives it.
+    """
+    return _without_backend(keras.saving.serialize_keras_object(optimizer))
+
+
+def _without_backend(serialized):
+    """Names the public class where Keras names the running backend's.
+
+    Under PyTorch, Keras serialises its optimizers as subclasses that work on
+    PyTorch's tensors alone.
+    """
+    config = dict(serialized["config"])
+    if "inner_optimizer" in config:
+        config["inner_optimizer"] = _without_backend(config["inner_optimizer"])
+    serialized = {**serialized, "config": config}
+    if serialized["module"].startswith("keras.src.backend."):
+        serialized.update(module="keras.optimizers", registered_name=None)
+    return serialized
+
+
 @keras.saving.register_keras_serializable("keras_ssgan")
 class AlternatingOptimizer(keras.optimizers.Optimizer):
     """Carries the state of the discriminator's and the generator's optimizer.
@@ -92,12 +119,13 @@ class AlternatingOptimizer(keras.optimizers.Optimizer):
         """Nothing: Keras loads each of `optimizers` on its own."""
 
     def get_config(self):
-        serialize = keras.saving.serialize_keras_object
         discriminator_optimizer, generator_optimizer = self.optimizers
         return {
             "name": self.name,
-            "discriminator_optimizer": serialize(discriminator_optimizer),
-            "generator_optimizer": serialize(generator_optimizer),
+            "discriminator_optimizer": serialize_optimizer(
+                discriminator_optimizer
+            ),
+            "generator_optimizer": serialize_optimizer(generator_optimizer),
         }
 
     @classmethod

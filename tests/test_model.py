@@ -236,7 +236,7 @@ def test_an_epoch_of_labels_only_stays_finite(data):
 
 def test_a_last_batch_of_one_image_counts_for_one_image(partly_labeled):
     images, labels = partly_labeled
-    gan, stepped = (new_gan(run_eagerly=False) for _ in range(2))
+    gan, stepped = new_gan(run_eagerly=False), new_gan()
     history = fit(gan, images[: BATCH + 1], labels[: BATCH + 1])
     assert_finite(gan, history)
     full, single = (
@@ -615,7 +615,10 @@ def test_eager_and_compiled_training_agree(partly_labeled, reference):
     assert_same_weights(gan, reference, atol=1e-5)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="Others choose it or none")
+@pytest.mark.skipif(
+    BACKEND != "tensorflow",
+    reason="JAX always compiles, PyTorch by another compiler",
+)
 def test_jit_compilation_agrees_on_tensorflow(partly_labeled, monkeypatch):
     # XLA draws other random numbers.
     monkeypatch.setattr(

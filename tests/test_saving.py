@@ -94,6 +94,94 @@ def interrupted(folder, tiny_data):
     }
 
 
+# Prints nothing; fails by its exit status.
+LOAD_CLASSIFIER = """
+import sys
+import keras
+import numpy as np
+
+folder = sys.argv[1]
+expected = np.load(folder + "/expected.npz")
+classifier = keras.saving.load_model(folder + "/classifier.keras")
+np.testing.assert_allclose(
+    classifier.predict(expected["images"], verbose=0),
+    expected["predictions"],
+    atol=1e-5,
+)
+assert "keras_ssgan" not in sys.modules
+"""
+
+LOAD_GAN = """
+import keras_ssgan
+
+gan = keras.saving.load_model(folder + "/gan.keras")
+np.testing.assert_allclose(
+    gan.predict(expected["images"], verbose=0),
+    expected["predictions"],
+    atol=1e-5,
+)
+np.testing.assert_allclose(
+    gan.generate(3, seed=0).astype("int32"), expected["pictures"], atol=1
+)
+
+# The optimizers are this backend's own, and go on from where they were.
+for network, optimizer in (
+    (gan.discriminator, gan.discriminator_optimizer),
+    (gan.generator, gan.generator_optimizer),
+):
+    assert int(keras.ops.convert_to_numpy(optimizer.iterations)) == 2
+    variables = network.trainable_variables
+    before = [keras.ops.convert_to_numpy(v) for v in variables]
+    optimizer.apply([keras.ops.ones(v.shape) for v in variables], variables)
+    for variable, old in zip(variables, before):
+        assert np.all(keras.ops.convert_to_numpy(variable) != old)
+"""
+
+LOAD_GAN_THAT_WAS_TOUCHED_FIRST = """
+import sys
+import keras_ssgan
+
+assert "keras" not in sys.modules
+keras_ssgan.SemiSupervisedGAN
+import keras
+
+keras.saving.load_model(sys.argv[1] + "/gan.keras")
+"""
+
+
+def start(backend, script, folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processes(interrupted, folder):
+    """Other Python processes, loading while the tests here run."""
+    running = {
+        backend: start(
+            backend,
+            LOAD_CLASSIFIER + (LOAD_GAN if backend != BACKEND else ""),
+            folder,
+        )
+        for backend in BACKENDS
+    }
+    running["touched"] = start(BACKEND, LOAD_GAN_THAT_WAS_TOUCHED_FIRST, folder)
+    yield running
+    for process in running.values():
+        process.kill()
+        process.wait()
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
 # === The whole model ===
 
 
@@ -235,97 +323,26 @@ def test_mixed_precision_is_restored(policy, folder, tiny_data):
 
 # === Other processes and other backends ===
 
-# Prints nothing; fails by its exit status.
-LOAD_CLASSIFIER = """
-import sys
-import keras
-import numpy as np
 
-folder = sys.argv[1]
-expected = np.load(folder + "/expected.npz")
-classifier = keras.saving.load_model(folder + "/classifier.keras")
-np.testing.assert_allclose(
-    classifier.predict(expected["images"], verbose=0),
-    expected["predictions"],
-    atol=1e-5,
-)
-assert "keras_ssgan" not in sys.modules
-"""
-
-LOAD_GAN = """
-import keras_ssgan
-
-gan = keras.saving.load_model(folder + "/gan.keras")
-np.testing.assert_allclose(
-    gan.predict(expected["images"], verbose=0),
-    expected["predictions"],
-    atol=1e-5,
-)
-np.testing.assert_allclose(
-    gan.generate(3, seed=0).astype("int32"), expected["pictures"], atol=1
-)
-
-# The optimizers are this backend's own, and go on from where they were.
-for network, optimizer in (
-    (gan.discriminator, gan.discriminator_optimizer),
-    (gan.generator, gan.generator_optimizer),
-):
-    assert int(keras.ops.convert_to_numpy(optimizer.iterations)) == 2
-    variables = network.trainable_variables
-    before = [keras.ops.convert_to_numpy(v) for v in variables]
-    optimizer.apply([keras.ops.ones(v.shape) for v in variables], variables)
-    for variable, old in zip(variables, before):
-        assert np.all(keras.ops.convert_to_numpy(variable) != old)
-"""
-
-LOAD_GAN_THAT_WAS_TOUCHED_FIRST = """
-import sys
-import keras_ssgan
-
-assert "keras" not in sys.modules
-keras_ssgan.SemiSupervisedGAN
-import keras
-
-keras.saving.load_model(sys.argv[1] + "/gan.keras")
-"""
-
-
-def start(backend, script, folder):
-    return subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def processes(interrupted, folder):
-    """Output and exit status of what other Python processes loaded."""
-    scripts = {
-        backend: LOAD_CLASSIFIER + (LOAD_GAN if backend != BACKEND else "")
-        for backend in BACKENDS
-    }
-    running = {
-        backend: start(backend, script, folder)
-        for backend, script in scripts.items()
-    }
-    running["touched"] = start(BACKEND, LOAD_GAN_THAT_WAS_TOUCHED_FIRST, folder)
-    return {
-        name: (process.communicate(timeout=300)[0], process.returncode)
-        for name, process in running.items()
-    }
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_saved_optimizers_are_not_bound_to_a_backend(policy):
+    keras.config.set_dtype_policy(policy)
+    config = new_gan().get_compile_config()
+    for name in ("discriminator_optimizer", "generator_optimizer"):
+        optimizer = config[name]
+        assert optimizer["module"] == "keras.optimizers"
+        if policy == "mixed_float16":
+            optimizer = optimizer["config"]["inner_optimizer"]
+            assert optimizer["module"] == "keras.optimizers"
+        assert optimizer["class_name"] == "Adam"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_other_backends_load_the_model_and_keras_alone_the_classifier(
     backend, processes
 ):
-    output, status = processes[backend]
-    assert status == 0, output
+    finish(processes[backend])
 
 
 def test_the_class_is_found_once_it_has_been_touched(processes):
-    output, status = processes["touched"]
-    assert status == 0, output
+    finish(processes["touched"])
