@@ -47,8 +47,10 @@ def _torch_vjp(fn, variables, *inputs):
         output, aux = fn(*inputs)
 
     def pullback(cotangent):
-        gradients = torch.autograd.grad(
-            output, [*sources, *inputs], grad_outputs=cotangent
+        gradients = list(
+            torch.autograd.grad(
+                output, [*sources, *inputs], grad_outputs=cotangent
+            )
         )
         return gradients[: len(sources)], gradients[len(sources) :]
 
@@ -107,7 +109,8 @@ def vjp(fn, variables, *inputs):
     Args:
         fn: Callable `fn(*inputs) -> (output, aux)`; `output` is a tensor,
             `aux` any structure of tensors, passed through undifferentiated.
-        variables: List of trainable `keras.Variable`s that `fn` reads.
+        variables: List of trainable `keras.Variable`s; `output` depends on
+            each of them.
         inputs: Float tensors.
 
     Returns:

@@ -150,7 +150,8 @@ class SemiSupervisedGAN(keras.Model):
             dropout=settings.generator_dropout,
             momentum=settings.momentum,
             dtype=dtype,
-            seed=seed,
+            # Another stream of dropout than the discriminator's.
+            seed=None if seed is None else seed + 1,
         )
         kwargs.setdefault("learning_rate", settings.learning_rate)
         kwargs.setdefault("ema_momentum", settings.ema_momentum)
@@ -599,9 +600,11 @@ def _preserved(variables):
     moving statistics should not notice.
     """
     values = [ops.copy(variable.value) for variable in variables]
-    yield
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
 
 def _check_networks(discriminator, generator):

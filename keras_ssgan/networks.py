@@ -1,7 +1,7 @@
 """Discriminator and generator as plain functions to functional models.
 
 Both networks are described by rows `(filters, kernel_size, strides, padding)`,
-one per convolution, so that a preset is a table (see `presets.py`).
+one per convolution, so that a preset is a table (see `settings.py`).
 """
 
 import random
