@@ -35,8 +35,9 @@ class SemiSupervisedGAN(keras.Model):
     Called on images, the model is the classifier: it gives class
     probabilities. Images go in raw, `(batch, height, width)` or `(batch,
     height, width, channels)`, 0 to 255, at any size: scaling and resizing are
-    part of the model. Labels are integers in `[0, K)`, and -1 where there is
-    none; instead of -1, `sample_weight` may be 0.
+    part of the model. (TensorFlow compiles for images with or without the last
+    axis, not both: keep to one.) Labels are integers in `[0, K)`, and -1 where
+    there is none; instead of -1, `sample_weight` may be 0.
 
     Args:
         discriminator: Functional `keras.Model` from images `(batch, height,

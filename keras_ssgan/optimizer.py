@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_ssgan.errors import InputError
+
 
 def serialize_optimizer(optimizer):
     """Serialises an optimizer for all backends.
@@ -55,9 +57,9 @@ class AlternatingOptimizer(keras.optimizers.Optimizer):
         name="alternating_optimizer",
     ):
         if discriminator_optimizer is generator_optimizer:
-            raise ValueError(
-                "The discriminator and the generator need an optimizer each; "
-                "received the same instance twice."
+            raise InputError(
+                "the discriminator and the generator need an optimizer each; "
+                "received the same instance twice"
             )
         super().__init__(learning_rate=0.0, name=name)
         self.optimizers = [discriminator_optimizer, generator_optimizer]
