@@ -132,9 +132,9 @@ def _predict(arguments):
     model = runs.load_classifier(arguments.model)
     # All are read first: an unreadable one is no reason for half an answer.
     images = [datasets.read_image(path) for path in arguments.images]
-    for path, image in zip(arguments.images, images, strict=True):
-        probabilities = model.predict(image[None], verbose=0)[0]
-        names = runs.load_class_names(arguments.model, len(probabilities))
+    rows = [model.predict(image[None], verbose=0)[0] for image in images]
+    names = runs.load_class_names(arguments.model, len(rows[0]))
+    for path, probabilities in zip(arguments.images, rows, strict=True):
         best = int(probabilities.argmax())
         if arguments.json:
             row = {"file": str(path), "class": names[best]}

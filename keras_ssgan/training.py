@@ -63,7 +63,6 @@ class Config:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(preset, name))
-        for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} has to be at least 1")
         try:
