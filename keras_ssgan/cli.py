@@ -209,7 +209,7 @@ def _add_train(commands):
         "--labeled-per-batch",
         type=int,
         metavar="N",
-        help="labelled images in a batch (default: their share of the data)",
+        help="labelled images in a batch (default: the preset's share)",
     )
     add("--seed", type=_not_negative, metavar="N", help="default: 0")
     add(

@@ -73,6 +73,29 @@ def fake_loss(logits):
     return ops.mean(ops.softplus(-ops.cast(logits[:, 0], "float32")))
 
 
+def consistency_loss(logits, other_logits):
+    """Disagreement on the classes of the same images, changed twice.
+
+    The squared distance of the two distributions over the K classes (the
+    Π-model of Laine & Aila 2017, "Temporal Ensembling for Semi-Supervised
+    Learning", section 2.1, with the sum over classes in place of the mean). No
+    label is needed.
+
+    Args:
+        logits: Tensor of shape `(batch, K + 1)`.
+        other_logits: Tensor of shape `(batch, K + 1)`, of the same images.
+
+    Returns:
+        Scalar tensor, from 0 to 2.
+    """
+    gap = _class_probabilities(logits) - _class_probabilities(other_logits)
+    return ops.mean(ops.sum(ops.square(gap), axis=-1))
+
+
+def _class_probabilities(logits):
+    return ops.softmax(ops.cast(class_logits(logits), "float32"))
+
+
 def adversarial_loss(logits):
     """The generator's loss: its images should be taken for real.
 

@@ -1,6 +1,7 @@
 """The semi-supervised GAN as a Keras model with its own training step."""
 
 import contextlib
+import itertools
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ from keras import ops
 
 from keras_ssgan import checks
 from keras_ssgan import losses
+from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
@@ -48,6 +50,13 @@ class SemiSupervisedGAN(keras.Model):
             latent_dim)` to images like the discriminator's.
         feature_matching: `"squared"` or `"absolute"`, the distance that the
             generator's second loss takes of the two mean features.
+        consistency: float, weight of the discriminator's fourth loss, the
+            disagreement on an image that is changed twice at random
+            (`losses.consistency_loss`). 0 is without it.
+        augmentation: `keras.layers.Layer` that changes real images in training
+            but not their class, such as `augmentation.RandomAffine`; it takes
+            and gives images like the discriminator's. `None` for none; what
+            consistency compares then differs by dropout alone.
         learning_rate: float, that of the two Adams which `compile` makes
             unless it is given others.
         ema_momentum: float, momentum of the moving average of the weights that
@@ -80,6 +89,8 @@ class SemiSupervisedGAN(keras.Model):
         discriminator,
         generator,
         feature_matching="squared",
+        consistency=0.0,
+        augmentation=None,
         learning_rate=2e-4,
         ema_momentum=None,
         seed=None,
@@ -98,14 +109,19 @@ class SemiSupervisedGAN(keras.Model):
         self.discriminator = discriminator
         self.generator = generator
         self.preprocessor = build_preprocessor(self.image_shape)
+        self.augmentation = augmentation
         self.seed_generator = keras.random.SeedGenerator(seed)
 
         # === Metrics ===
-        self.d_metrics = _means("d_loss", "supervised", "real", "fake")
+        d_parts = ["supervised", "real", "fake"]
+        if consistency:
+            d_parts.append("consistency")
+        self.d_metrics = _means("d_loss", *d_parts)
         self.g_metrics = _means("g_loss", "adversarial", "feature_matching")
 
         # === Config ===
         self.feature_matching = feature_matching
+        self.consistency = consistency
         self.learning_rate = learning_rate
         self.ema_momentum = ema_momentum
         self.seed = seed
@@ -122,8 +138,8 @@ class SemiSupervisedGAN(keras.Model):
             num_classes: int, K.
             dtype: Dtype policy of the networks, such as `"mixed_bfloat16"`.
                 Defaults to the global one.
-            seed: int, seed of dropout and latents. The weights follow
-                `keras.utils.set_random_seed`. Defaults to a random one.
+            seed: int, seed of dropout, augmentation and latents. The weights
+                follow `keras.utils.set_random_seed`. Defaults to a random one.
             **kwargs: Arguments of the class.
 
         Returns:
@@ -135,6 +151,10 @@ class SemiSupervisedGAN(keras.Model):
         settings = get_preset(preset)
         image_shape = (settings.image_size, settings.image_size, 1)
         *hidden, output = settings.generator
+        # A stream of its own for each part that draws.
+        seeds = (
+            itertools.repeat(None) if seed is None else itertools.count(seed)
+        )
         discriminator = build_discriminator(
             image_shape,
             settings.discriminator,
@@ -143,7 +163,7 @@ class SemiSupervisedGAN(keras.Model):
             momentum=settings.momentum,
             tied_logit=settings.tied_logit,
             dtype=dtype,
-            seed=seed,
+            seed=next(seeds),
         )
         generator = build_generator(
             settings.latent_dim,
@@ -151,9 +171,14 @@ class SemiSupervisedGAN(keras.Model):
             dropout=settings.generator_dropout,
             momentum=settings.momentum,
             dtype=dtype,
-            # Another stream of dropout than the discriminator's.
-            seed=None if seed is None else seed + 1,
+            seed=next(seeds),
         )
+        kwargs.setdefault("consistency", settings.consistency)
+        if settings.augmentation is not None:
+            kwargs.setdefault(
+                "augmentation",
+                RandomAffine(**settings.augmentation, seed=next(seeds)),
+            )
         kwargs.setdefault("learning_rate", settings.learning_rate)
         kwargs.setdefault("ema_momentum", settings.ema_momentum)
         return cls(discriminator, generator, seed=seed, dtype=dtype, **kwargs)
@@ -421,6 +446,9 @@ class SemiSupervisedGAN(keras.Model):
         """One discriminator update, then one generator update."""
         images, labels, mask = self._unpack(data)
         batch_size = ops.shape(images)[0]
+        views = [self._augment(images)]
+        if self.consistency:
+            views.append(self._augment(images))
         latents = keras.random.normal(
             (batch_size, 1, 1, self.latent_dim), seed=self.seed_generator
         )
@@ -429,9 +457,9 @@ class SemiSupervisedGAN(keras.Model):
             self.generator.trainable_variables,
         )
         d_losses, logits = self._update_discriminator(
-            images, labels, mask, ops.stop_gradient(fakes)
+            views, labels, mask, ops.stop_gradient(fakes)
         )
-        g_losses = self._update_generator(images, fakes, generator_pullback)
+        g_losses = self._update_generator(views[0], fakes, generator_pullback)
 
         for metric, value in zip(
             self.d_metrics + self.g_metrics, d_losses + g_losses, strict=True
@@ -439,27 +467,41 @@ class SemiSupervisedGAN(keras.Model):
             metric.update_state(value, sample_weight=batch_size)
         return self._update_class_metrics(images, labels, mask, logits)
 
-    def _update_discriminator(self, images, labels, mask, fakes):
+    def _augment(self, images):
+        if self.augmentation is None:
+            return images
+        return self.augmentation(images, training=True)
+
+    def _update_discriminator(self, views, labels, mask, fakes):
         """One step of the discriminator, on a real and a generated batch.
 
         Args:
-            images: Float32 tensor of shape `(batch, *image_shape)`.
+            views: List of one float32 tensor of shape `(batch, *image_shape)`,
+                or of two for consistency: the same images, changed differently.
             labels: int32 tensor of shape `(batch,)`.
             mask: Float32 tensor of shape `(batch,)`, 0 for unlabelled.
-            fakes: Generated images, like `images`.
+            fakes: Generated images, like a view.
 
         Returns:
-            The total loss and its three parts, and the logits of `images`.
+            The total loss and its parts, each with its weight, and the logits
+            of the first view.
         """
 
         def discriminator_loss():
-            _, logits = self.discriminator(images, training=True)
+            logits, *other_logits = [
+                self.discriminator(view, training=True)[1] for view in views
+            ]
             _, fake_logits = self.discriminator(fakes, training=True)
             parts = [
                 losses.supervised_loss(logits, labels, mask),
                 losses.real_loss(logits),
                 losses.fake_loss(fake_logits),
             ]
+            if self.consistency:
+                parts.append(
+                    self.consistency
+                    * losses.consistency_loss(logits, *other_logits)
+                )
             return sum(parts), (parts, logits)
 
         variables = self.discriminator.trainable_variables
@@ -560,6 +602,8 @@ class SemiSupervisedGAN(keras.Model):
             "discriminator": serialize(self.discriminator),
             "generator": serialize(self.generator),
             "feature_matching": self.feature_matching,
+            "consistency": self.consistency,
+            "augmentation": serialize(self.augmentation),
             "learning_rate": self.learning_rate,
             "ema_momentum": self.ema_momentum,
             "seed": self.seed,
@@ -568,7 +612,7 @@ class SemiSupervisedGAN(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("discriminator", "generator"):
+        for key in ("discriminator", "generator", "augmentation"):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects
             )

@@ -21,9 +21,14 @@ class Preset:
         generator_dropout: The same in the generator.
         momentum: Momentum of the batch normalisation's moving statistics.
         tied_logit: See `networks.build_discriminator`.
+        consistency: See `SemiSupervisedGAN`.
+        augmentation: Arguments of `augmentation.RandomAffine`; `None` for
+            images as they are.
         learning_rate: That of both Adams.
         ema_momentum: See `SemiSupervisedGAN`.
         batch_size: Images per step.
+        labeled_share: Share of labelled images in a batch; `None` for their
+            share of the data.
         epochs: Passes over the unlabelled images.
         labels: Share of the training labels that is kept.
     """
@@ -37,9 +42,12 @@ class Preset:
     generator_dropout: float
     momentum: float
     tied_logit: bool
+    consistency: float
+    augmentation: dict | None
     learning_rate: float
     ema_momentum: float | None
     batch_size: int
+    labeled_share: float | None
     epochs: int
     labels: float
 
@@ -65,9 +73,12 @@ PRESETS = {
         generator_dropout=0.3,
         momentum=0.99,
         tied_logit=False,
+        consistency=0.0,
+        augmentation=None,
         learning_rate=2e-4,
         ema_momentum=None,
         batch_size=128,
+        labeled_share=None,
         epochs=5,
         labels=0.2,
     ),
@@ -90,10 +101,18 @@ PRESETS = {
         # A short run has too few steps for the default 0.99 to catch up.
         momentum=0.9,
         tied_logit=True,
+        consistency=5.0,
+        augmentation={
+            "rotation": 8.0,
+            "scale": 0.06,
+            "shear": 0.06,
+            "translation": 0.04,
+        },
         learning_rate=1e-3,
         ema_momentum=0.99,
         batch_size=64,
-        epochs=60,
+        labeled_share=0.5,
+        epochs=36,
         labels=0.2,
     ),
 }

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import json
 import logging
 import math
@@ -39,8 +38,7 @@ class Config:
         validation: Share of the kept labels that is held out.
         epochs: Passes over the unlabelled images.
         batch_size: Images per step.
-        labeled_per_batch: Labelled ones among them. Defaults to their share in
-            the dataset.
+        labeled_per_batch: Labelled ones among them, where there are others.
         seed: Seed of everything that is random.
         dtype: Dtype policy, such as `"mixed_bfloat16"`.
         baseline: Whether the same network is also trained on the labelled
@@ -175,14 +173,7 @@ def train(config, folder, resume=False, verbose="auto"):
     )
     keras.utils.set_random_seed(config.seed)
     gan = _build_gan(config, len(split.class_names))
-    mixed = functools.partial(
-        datasets.MixedDataset,
-        *split.train,
-        batch_size=config.batch_size,
-        labeled_per_batch=config.labeled_per_batch,
-        seed=config.seed,
-    )
-    steps_per_epoch = len(mixed())
+    steps_per_epoch = len(mix(config, split))
     if (folder / "checkpoint.keras").exists():
         gan = keras.saving.load_model(folder / "checkpoint.keras")
     # The model itself tells, since it is replaced as a whole after an epoch.
@@ -193,7 +184,7 @@ def train(config, folder, resume=False, verbose="auto"):
     _truncate_history(folder, finished)
     start = time.perf_counter()
     gan.fit(
-        mixed(initial_epoch=finished),
+        mix(config, split, initial_epoch=finished),
         epochs=config.epochs,
         initial_epoch=finished,
         # The dataset shuffles by itself, reproducibly.
@@ -232,6 +223,32 @@ def train(config, folder, resume=False, verbose="auto"):
     return metrics
 
 
+def mix(config, split, initial_epoch=0):
+    """The training images in batches of labelled and unlabelled ones.
+
+    Args:
+        config: A `Config`.
+        split: A `Split`.
+        initial_epoch: int, epoch that comes first.
+
+    Returns:
+        A `datasets.MixedDataset`.
+    """
+    images, labels = split.train
+    labeled_per_batch = config.labeled_per_batch
+    share = get_preset(config.preset).labeled_share
+    if labeled_per_batch is None and share and np.any(labels < 0):
+        labeled_per_batch = max(1, round(share * config.batch_size))
+    return datasets.MixedDataset(
+        images,
+        labels,
+        batch_size=config.batch_size,
+        labeled_per_batch=labeled_per_batch,
+        seed=config.seed,
+        initial_epoch=initial_epoch,
+    )
+
+
 def train_baseline(config, split, steps):
     """Trains the preset's discriminator on the labelled images alone.
 
@@ -254,7 +271,10 @@ def train_baseline(config, split, steps):
         images = images[..., np.newaxis]
 
     inputs = keras.Input(images.shape[1:], dtype="uint8")
-    _, logits = gan.discriminator(gan.preprocessor(inputs))
+    x = gan.preprocessor(inputs)
+    if gan.augmentation is not None:
+        x = gan.augmentation(x)
+    _, logits = gan.discriminator(x)
     model = keras.Model(inputs, losses.class_logits(logits))
     model.compile(
         gan.discriminator_optimizer,

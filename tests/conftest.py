@@ -9,6 +9,9 @@ _CACHE = tempfile.TemporaryDirectory(prefix="keras_ssgan_jax_cache_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+# Threads wait for each other longer than they compute on networks this small.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # PyTorch after TensorFlow in one process can crash on start-up.
 import torch  # noqa: F401  isort: skip
 
@@ -18,6 +21,7 @@ import pytest
 
 import keras_ssgan as ks
 from keras_ssgan import settings
+from keras_ssgan.augmentation import RandomAffine
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,34 @@ def build_tiny_gan(image_size=8, num_classes=10, dropout=0.3, **kwargs):
         dropout=dropout,
     )
     return ks.SemiSupervisedGAN(discriminator, generator, seed=0, **kwargs)
+
+
+def new_gan(seed=0, **compile_arguments):
+    """A tiny GAN with all that is random, compiled; all from the seed.
+
+    Eager on TensorFlow, which would trace for a second what is run twice.
+    """
+    keras.utils.set_random_seed(seed)
+    gan = build_tiny_gan(consistency=1.0, augmentation=RandomAffine(seed=seed))
+    compile_arguments.setdefault(
+        "run_eagerly", keras.backend.backend() == "tensorflow"
+    )
+    gan.compile(**compile_arguments)
+    return gan
+
+
+def optimizers(gan):
+    return gan.discriminator_optimizer, gan.generator_optimizer
+
+
+def state(gan):
+    """Every variable that training reads or writes, metrics aside."""
+    return [
+        keras.ops.convert_to_numpy(variable.value)
+        for variable in gan.trainable_variables
+        + gan.non_trainable_variables
+        + gan.optimizer.variables
+    ]
 
 
 @pytest.fixture

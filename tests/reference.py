@@ -359,6 +359,7 @@ def train_step(
     mask,
     latents,
     feature_matching_power=2,
+    consistency=0.0,
 ):
     """One update of the discriminator, then one of the generator.
 
@@ -370,6 +371,8 @@ def train_step(
         mask: Weights `(batch,)` of the labels.
         latents: Array `(batch, 1, 1, latent_dim)`.
         feature_matching_power: 2 for squares, 1 for absolute values.
+        consistency: Weight of the disagreement on the images and the same
+            ones seen in a mirror.
 
     Returns:
         Dict from the name in the training's logs to the value.
@@ -379,6 +382,16 @@ def train_step(
 
     # Discriminator: the real batch first, then the generated one.
     _, logits = discriminator(images, update_statistics=True)
+    parts = {}
+    if consistency:
+        _, other_logits = discriminator(images.flip(-1), update_statistics=True)
+        gaps = [
+            (torch.softmax(row, 0) - torch.softmax(other, 0)).square().sum()
+            for row, other in zip(
+                logits[:, 1:], other_logits[:, 1:], strict=True
+            )
+        ]
+        parts["consistency"] = consistency * sum(gaps) / len(gaps)
     _, fake_logits = discriminator(fakes.detach(), update_statistics=True)
     supervised = torch.zeros((), dtype=torch.float64)
     for row, label, weight in zip(logits, labels, mask, strict=True):
@@ -389,7 +402,9 @@ def train_step(
             )
     real = -functional.logsigmoid(-logits[:, 0]).mean()
     fake = -functional.logsigmoid(fake_logits[:, 0]).mean()
-    discriminator.adam.step(supervised + real + fake)
+    parts.update(supervised=supervised, real=real, fake=fake)
+    d_loss = sum(parts.values())
+    discriminator.adam.step(d_loss)
 
     # Generator: against the discriminator as it is now.
     features, _ = discriminator(images, update_statistics=False)
@@ -400,10 +415,8 @@ def train_step(
     generator.adam.step(adversarial + feature_matching)
 
     return {
-        "d_loss": (supervised + real + fake).item(),
-        "d_loss_supervised": supervised.item(),
-        "d_loss_real": real.item(),
-        "d_loss_fake": fake.item(),
+        "d_loss": d_loss.item(),
+        **{f"d_loss_{name}": part.item() for name, part in parts.items()},
         "g_loss": (adversarial + feature_matching).item(),
         "g_loss_adversarial": adversarial.item(),
         "g_loss_feature_matching": feature_matching.item(),

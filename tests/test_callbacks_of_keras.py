@@ -10,25 +10,15 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from conftest import build_tiny_gan
+from conftest import new_gan
+from conftest import optimizers
+from conftest import state
 from keras import callbacks
 from keras import ops
 from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
 BACKEND = keras.backend.backend()
-
-
-def new_gan(seed=0, **compile_arguments):
-    """A tiny GAN whose weights and dropout follow from the seed.
-
-    Eager on TensorFlow, which would trace for a second what is run twice.
-    """
-    keras.utils.set_random_seed(seed)
-    gan = build_tiny_gan()
-    compile_arguments.setdefault("run_eagerly", BACKEND == "tensorflow")
-    gan.compile(**compile_arguments)
-    return gan
 
 
 def train(gan, data, *used, epochs=1, **kwargs):
@@ -46,21 +36,10 @@ def train(gan, data, *used, epochs=1, **kwargs):
     ).history
 
 
-def optimizers(gan):
-    return gan.discriminator_optimizer, gan.generator_optimizer
-
-
 def rates(gan):
     return [
         float(ops.convert_to_numpy(optimizer.learning_rate))
         for optimizer in optimizers(gan)
-    ]
-
-
-def state(gan):
-    return [
-        ops.convert_to_numpy(variable.value)
-        for variable in gan.variables + gan.optimizer.variables
     ]
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import reference
 from keras import ops
-from test_autodiff import Probe
-from test_autodiff import run
+from probe import Probe
+from probe import run
 
 from keras_ssgan import losses
 from keras_ssgan.autodiff import vjp
@@ -41,6 +41,26 @@ def logit_gradient(logits, labels, mask):
 
 
 # === Against the formulas ===
+
+
+def test_consistency_matches_numpy():
+    """The real/fake logit takes no part."""
+    other = RNG.normal(scale=3.0, size=(16, 11)).astype("float32")
+    first, second = (
+        np.exp([reference.log_softmax(row) for row in x[:, 1:].astype(float)])
+        for x in (LOGITS, other)
+    )
+    np.testing.assert_allclose(
+        value(losses.consistency_loss, LOGITS, other),
+        np.mean(np.sum((first - second) ** 2, axis=1)),
+        rtol=1e-5,
+    )
+
+
+def test_consistency_is_two_where_sure_classes_differ_and_zero_where_not():
+    sure = 1e4 * np.eye(11, dtype="float32")[1:]
+    assert value(losses.consistency_loss, sure, sure) == 0.0
+    assert value(losses.consistency_loss, sure, sure[::-1].copy()) == 2.0
 
 
 @pytest.mark.parametrize("name", ["real_loss", "fake_loss", "adversarial_loss"])

@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import pytest
 from conftest import build_tiny_gan
-from keras import ops
+from conftest import new_gan
+from conftest import optimizers
+from conftest import state
 from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
@@ -23,35 +25,9 @@ BACKEND = keras.backend.backend()
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def new_gan(seed=0, **compile_arguments):
-    """A tiny GAN whose weights and dropout follow from the seed.
-
-    Eager on TensorFlow, which would trace for a second what is run twice.
-    """
-    keras.utils.set_random_seed(seed)
-    gan = build_tiny_gan()
-    compile_arguments.setdefault("run_eagerly", BACKEND == "tensorflow")
-    gan.compile(**compile_arguments)
-    return gan
-
-
 def train(gan, data, epochs=1):
     """Two steps an epoch, in order."""
     gan.fit(*data, batch_size=20, epochs=epochs, shuffle=False, verbose=0)
-
-
-def optimizers(gan):
-    return gan.discriminator_optimizer, gan.generator_optimizer
-
-
-def state(gan):
-    """Every variable that training reads or writes, metrics aside."""
-    return [
-        ops.convert_to_numpy(variable.value)
-        for variable in gan.trainable_variables
-        + gan.non_trainable_variables
-        + gan.optimizer.variables
-    ]
 
 
 def assert_same_state(gan, expected):

@@ -233,7 +233,10 @@ def test_three_steps_match_the_reference(options, fix_latents):
 
 def test_a_step_of_the_compact_preset_matches_the_reference(fix_latents):
     settings = get_preset("compact")
-    gan = ks.SemiSupervisedGAN.from_preset("compact", seed=0)
+    # The plain method; consistency has a test of its own.
+    gan = ks.SemiSupervisedGAN.from_preset(
+        "compact", seed=0, consistency=0.0, augmentation=None
+    )
     for layer in gan.discriminator.layers + gan.generator.layers:
         if isinstance(layer, layers.Dropout):
             layer.rate = 0.0
@@ -278,6 +281,30 @@ def test_absolute_feature_matching_step_matches_the_reference(fix_latents):
 
     assert_logs_match(logs, expected.step(*batch, latents[0]))
     expected.assert_matches(gan)
+
+
+class EveryOtherMirrored(layers.Layer):
+    """An augmentation without chance: its second call of two mirrors."""
+
+    calls = 0
+
+    def call(self, images, training=False):
+        assert training
+        self.calls += 1
+        return images if self.calls % 2 else ops.flip(images, axis=2)
+
+
+def test_steps_with_consistency_match_the_reference(fix_latents):
+    gan = build_gan(consistency=3.0, augmentation=EveryOtherMirrored())
+    gan.compile(**CHEAPEST)
+    expected = Reference(gan, consistency=3.0)
+    latents = draw_latents(2)
+    fix_latents(gan, latents)
+
+    for batch, row in zip(build_batches(2), latents, strict=True):
+        logs = gan.train_on_batch(*batch, return_dict=True)
+        assert_logs_match(logs, expected.step(*batch, row))
+        expected.assert_matches(gan)
 
 
 def test_loss_scaling_changes_nothing(fix_latents):
@@ -364,9 +391,9 @@ def test_generator_update_leaves_the_discriminator_alone(monkeypatch):
     monkeypatch.setattr(
         ks.SemiSupervisedGAN,
         "_update_discriminator",
-        lambda self, images, *_: (
+        lambda self, views, *_: (
             [ops.zeros(())] * 4,
-            ops.zeros((ops.shape(images)[0], NUM_CLASSES + 1)),
+            ops.zeros((ops.shape(views[0])[0], NUM_CLASSES + 1)),
         ),
     )
     gan = build_gan()

@@ -1,5 +1,6 @@
 """A run, from its settings to its folder."""
 
+import dataclasses
 import json
 
 import keras
@@ -90,6 +91,25 @@ def test_training_sees_no_label_but_those_that_are_kept(config):
     }
     assert (np.bincount(split.labeled[1]) == 5).all()
     assert (split.train[1] == -1).sum() == 60
+
+
+@pytest.mark.parametrize(
+    "batch_size, given, labeled", [(30, None, 15), (30, 4, 4), (3, None, 2)]
+)
+def test_a_batch_has_the_presets_share_of_labels_unless_told(
+    config, batch_size, given, labeled
+):
+    changed = dataclasses.replace(
+        config, batch_size=batch_size, labeled_per_batch=given
+    )
+    _, labels = training.mix(changed, training.load_split(changed))[0]
+    assert (len(labels), np.sum(labels >= 0)) == (batch_size, labeled)
+
+
+def test_where_all_images_are_labelled_a_batch_is_too(config):
+    changed = dataclasses.replace(config, labels=1.0)
+    _, labels = training.mix(changed, training.load_split(changed))[0]
+    assert (labels >= 0).all()
 
 
 def test_a_dataset_with_unlabelled_images_keeps_its_labels(npz, tmp_path):

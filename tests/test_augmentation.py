@@ -1,0 +1,96 @@
+"""The random affine changes of images."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy import ndimage
+
+from keras_ssgan.augmentation import RandomAffine
+from keras_ssgan.augmentation import sample_affine
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (5, 9, 12, 2)).astype("float32")
+
+
+def to_numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+def test_affine_maps_agree_with_scipy(images):
+    rng = np.random.default_rng(1)
+    a0, b1 = 1 + rng.uniform(-0.3, 0.3, (2, 5))
+    a1, b0 = rng.uniform(-0.3, 0.3, (2, 5))
+    a2, b2 = rng.uniform(-4, 4, (2, 5))
+    transforms = np.stack([a0, a1, a2, b0, b1, b2])
+    expected = np.empty_like(images)
+    for i, channel in np.ndindex(5, 2):
+        expected[i, ..., channel] = ndimage.affine_transform(
+            images[i, ..., channel].astype("float64"),
+            # SciPy's axes are rows first.
+            [[b1[i], b0[i]], [a1[i], a0[i]]],
+            offset=[b2[i], a2[i]],
+            order=1,
+            mode="nearest",
+        )
+    moved = sample_affine(
+        ops.convert_to_tensor(images),
+        ops.convert_to_tensor(transforms.astype("float32")),
+    )
+    np.testing.assert_allclose(to_numpy(moved), expected, atol=2e-5)
+
+
+def test_the_identity_leaves_every_pixel(images):
+    layer = RandomAffine(rotation=0, scale=0, shear=0, translation=0)
+    np.testing.assert_allclose(
+        to_numpy(layer(images, training=True)), images, atol=1e-5
+    )
+
+
+def test_nothing_changes_outside_of_training(images):
+    np.testing.assert_array_equal(to_numpy(RandomAffine()(images)), images)
+
+
+def test_each_image_and_each_call_is_changed_differently(images):
+    same = np.repeat(images[:1], 4, axis=0)
+    layer = RandomAffine(seed=0)
+    first = to_numpy(layer(same, training=True))
+    second = to_numpy(layer(same, training=True))
+    everything = np.concatenate([first, second])
+    assert len(np.unique(everything.round(4), axis=0)) == 8
+
+
+def test_the_same_seed_gives_the_same_changes(images):
+    first = RandomAffine(seed=3)(images, training=True)
+    again = RandomAffine(seed=3)(images, training=True)
+    np.testing.assert_array_equal(to_numpy(first), to_numpy(again))
+
+
+@pytest.mark.parametrize(
+    "amounts, expected",
+    [
+        # A disc in the middle stays in the middle under all but translation.
+        ({"rotation": 90, "translation": 0}, 0.0),
+        ({"rotation": 0, "scale": 0.0, "shear": 0.0, "translation": 0.2}, 0.2),
+    ],
+)
+def test_the_center_moves_by_the_translation_alone(amounts, expected):
+    grid = np.arange(41) - 20
+    disc = (grid[:, None] ** 2 + grid**2 < 36) * 2.0 - 1
+    discs = np.tile(disc.astype("float32")[None, ..., None], (200, 1, 1, 1))
+    moved = to_numpy(RandomAffine(**amounts, seed=0)(discs, training=True)) + 1
+    ink = moved[..., 0].sum(axis=1)
+    center = (ink * grid).sum(axis=1) / ink.sum(axis=1) / 41
+    # Of 200 uniform draws the largest is within a few per cent of the bound.
+    np.testing.assert_allclose(np.abs(center).max(), expected, atol=0.01)
+
+
+def test_a_model_with_it_is_saved_and_loaded(tmp_path, images):
+    inputs = keras.Input(images.shape[1:])
+    model = keras.Model(inputs, RandomAffine(rotation=7.0, seed=1)(inputs))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.layers[-1].get_config() == model.layers[-1].get_config()
