@@ -12,9 +12,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "SemiSupervisedGAN": "model",
     "InputError": "errors",
+    "export_classifier": "export",
+    "export_generator": "export",
     "presets": "settings",
 }
 _MODULES = (
+    "augmentation",
     "callbacks",
     "datasets",
     "evaluation",

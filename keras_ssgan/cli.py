@@ -64,6 +64,7 @@ def parse(argv=None):
     _add_evaluate(commands)
     _add_predict(commands)
     _add_generate(commands)
+    _add_export(commands)
     return parser.parse_args(argv)
 
 
@@ -155,6 +156,42 @@ def _generate(arguments):
         arguments.output
     )
     print(f"{arguments.count} images written to {arguments.output}")
+
+
+def _export(arguments):
+    from keras_ssgan import datasets
+    from keras_ssgan import export
+    from keras_ssgan import runs
+
+    samples = labels = None
+    if arguments.dataset is not None:
+        dataset = datasets.load(arguments.dataset)
+        samples, labels = dataset.x_test, dataset.y_test
+    model = runs.load_classifier(arguments.model)
+    report = export.export_classifier(
+        model,
+        arguments.output,
+        formats=arguments.formats,
+        class_names=runs.load_class_names(
+            arguments.model, model.output_shape[-1]
+        ),
+        samples=samples,
+        labels=labels,
+        overwrite=arguments.overwrite,
+    )
+    if arguments.generator:
+        report["generator"] = export.export_generator(
+            runs.load_gan(arguments.model),
+            arguments.output,
+            overwrite=arguments.overwrite,
+        )["onnx"]
+    for name, entry in report.items():
+        accuracy = entry.get("accuracy")
+        print(
+            f"{name:>12} differs by {entry['max_difference']:.1e} at most"
+            + ("" if accuracy is None else f", {accuracy:.2%} correct")
+            + f": {entry['path']}"
+        )
 
 
 # === Arguments ===
@@ -269,6 +306,42 @@ def _add_generate(commands):
         default=Path("samples.png"),
         metavar="FILE",
         help="picture to write; must not exist (default: samples.png)",
+    )
+
+
+def _add_export(commands):
+    parser = _add_command(
+        commands,
+        "export",
+        _export,
+        "Write a classifier for other runtimes; each is run to compare.",
+    )
+    _add_model(parser)
+    add = parser.add_argument
+    add(
+        "--formats",
+        type=lambda text: text.split(","),
+        default=["keras", "onnx", "saved_model"],
+        metavar="NAMES",
+        help="of keras, onnx, saved_model, litert, litert_int8, openvino and "
+        "torch, with commas (default: keras,onnx,saved_model)",
+    )
+    add(
+        "--dataset",
+        help="as for train; its test images are compared on (default: noise)",
+    )
+    add(
+        "--generator",
+        action="store_true",
+        help="also write the generator, as ONNX",
+    )
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="what the files' names begin with",
     )
 
 

@@ -16,12 +16,13 @@ def load_classifier(path):
         path: Folder of a run, or a `.keras` file of a GAN or a classifier.
 
     Returns:
-        `keras.Model`.
+        Functional `keras.Model`, as `SemiSupervisedGAN.classifier` gives it.
 
     Raises:
         InputError: If there is no such model.
     """
-    return _load(path, "classifier.keras")
+    model = _load(path, "classifier.keras")
+    return model.classifier() if isinstance(model, SemiSupervisedGAN) else model
 
 
 def load_gan(path):

@@ -246,3 +246,43 @@ def test_quiet_prints_results_alone(run, npz, capsys):
     assert cli.main(arguments) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 1
+
+
+def test_export_writes_what_predicts_as_the_run_does(
+    run, npz, tmp_path, capsys
+):
+    arguments = ["export", run, "--formats", "keras", "--dataset", npz]
+    arguments += ["--output", tmp_path / "digits"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    accuracy = json.loads((run / "metrics.json").read_text())["test"][
+        "accuracy"
+    ]
+    printed = capsys.readouterr().out
+    assert f"{accuracy:.2%} correct: {tmp_path / 'digits.keras'}" in printed
+    images = np.load(npz)["x_test"]
+    exported, original = (
+        keras.saving.load_model(path).predict(images, verbose=0)
+        for path in (tmp_path / "digits.keras", run / "classifier.keras")
+    )
+    np.testing.assert_allclose(exported, original, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "formats, message",
+    [("keras,floppy", "'floppy' is unknown"), ("keras", "exists already")],
+)
+def test_export_refuses_what_it_cannot_write(
+    formats, message, run, tmp_path, capsys
+):
+    (tmp_path / "digits.keras").write_text("precious")
+    arguments = ["export", run, "--formats", formats]
+    arguments += ["--output", tmp_path / "digits"]
+    assert message in _fails_with_one_line(arguments, capsys)
+    assert (tmp_path / "digits.keras").read_text() == "precious"
+
+
+def test_a_gan_is_exported_too(run, tmp_path):
+    arguments = ["export", run / "gan.keras", "--formats", "keras"]
+    arguments += ["--output", tmp_path / "digits"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert (tmp_path / "digits.keras").exists()

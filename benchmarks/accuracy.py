@@ -1,0 +1,150 @@
+"""Test errors over label counts, seeds and presets.
+
+Every run is one of `keras-ssgan train --baseline`, in a folder of its own, and
+is scored once on the test images. Called again, it goes on where it stopped.
+
+Example:
+
+    python -m benchmarks.accuracy --dataset mnist --labels 100,1000 \\
+        --presets compact --seeds 0,1,2 --output runs/accuracy
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import statistics
+
+from keras_ssgan.settings import PRESETS
+
+COLUMNS = ("preset", "labels", "runs", "error", "labels alone", "minutes")
+
+
+def main():
+    args = _parse_args()
+    settings = [
+        {"preset": preset, "labels": labels, "seed": seed}
+        for preset, labels, seed in itertools.product(
+            args.presets, args.labels, args.seeds
+        )
+    ]
+    for run in settings:
+        _train(run, args)
+    rows = summarize([_read(run, args.output) for run in settings])
+    print(table(rows))
+    (args.output / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.accuracy", description=__doc__.split("\n")[0]
+    )
+
+    def names(text):
+        return text.split(",")
+
+    def counts(text):
+        return [int(count) for count in text.split(",")]
+
+    parser.add_argument("--dataset", default="mnist", help="as for train")
+    parser.add_argument("--presets", type=names, default=[*PRESETS])
+    parser.add_argument("--labels", type=counts, default=[100])
+    parser.add_argument("--seeds", type=counts, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=int, help="default: the preset's")
+    parser.add_argument(
+        "--validation",
+        type=float,
+        default=0.0,
+        help="share of the labels that is held out (default: 0)",
+    )
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    return parser.parse_args()
+
+
+def _folder(run, output):
+    return output / "{preset}-{labels}-{seed}".format(**run)
+
+
+def _train(run, args):
+    """Trains what is not there yet."""
+    from keras_ssgan import training
+
+    folder = _folder(run, args.output)
+    if (folder / "metrics.json").exists():
+        return
+    print(f"{folder.name} ...", flush=True)
+    config = training.Config(
+        dataset=args.dataset,
+        epochs=args.epochs,
+        validation=args.validation,
+        baseline=True,
+        **run,
+    )
+    training.train(config, folder, resume=folder.exists(), verbose=0)
+
+
+def _read(run, output):
+    metrics = json.loads((_folder(run, output) / "metrics.json").read_text())
+    return {**run, **metrics}
+
+
+def summarize(runs):
+    """Mean and standard deviation over the seeds.
+
+    Args:
+        runs: List of dicts, each a run's `preset`, `labels`, `seed`, and its
+            `metrics.json`.
+
+    Returns:
+        List of dicts, one per preset and number of labels, with errors in per
+        cent of the test images.
+    """
+    groups = {}
+    for run in runs:
+        groups.setdefault((run["preset"], run["labels"]), []).append(run)
+    return [
+        {
+            "preset": preset,
+            "labels": labels,
+            "runs": len(group),
+            "error": _spread([_error(run["test"]) for run in group]),
+            "labels alone": _spread([_error(run["baseline"]) for run in group]),
+            "minutes": statistics.mean(run["seconds"] / 60 for run in group),
+        }
+        for (preset, labels), group in groups.items()
+    ]
+
+
+def _error(report):
+    return 100 * report["errors"] / report["images"]
+
+
+def _spread(values):
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.mean(values), "std": deviation}
+
+
+def table(rows):
+    """Markdown of one line per row.
+
+    Args:
+        rows: List of dicts, from `summarize`.
+
+    Returns:
+        str.
+    """
+    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    for row in rows:
+        lines.append([_cell(row[name]) for name in COLUMNS])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value):
+    if isinstance(value, dict):
+        spread = "" if value["std"] is None else f" ± {value['std']:.2f}"
+        return f"{value['mean']:.2f}{spread} %"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""From seconds to a table."""
+
+import statistics
+
+from benchmarks.operations import step_multiply_adds
+
+COLUMNS = (
+    ("contestant", "{}"),
+    ("images_per_second", "{:.1f}"),
+    ("spread", "{:.2f}"),
+    ("gflops", "{:.1f}"),
+    ("share_of_peak", "{:.0%}"),
+    ("peak_memory_mib", "{:.0f}"),
+    ("first_step_seconds", "{:.1f}"),
+    ("fit_overhead", "{:+.1%}"),
+)
+
+
+def summarize(timings, settings, batch_size, steps, peak_gflops):
+    """Speed of one contestant.
+
+    Args:
+        timings: Dict with `seconds`, a list with one entry per round, and for
+            our `fit` `bare_seconds`, the same of its compiled step alone; what
+            else it holds is passed on.
+        settings: A `Preset`.
+        batch_size: int.
+        steps: int, steps per round.
+        peak_gflops: float, what the machine reaches in a matrix product.
+
+    Returns:
+        Dict: `timings`, the median of the rounds' images per second, their
+        spread (the slowest round's over the fastest's, 1 at best), GFLOP/s of
+        the operations that the method needs, their share of the peak, and what
+        `fit` adds to the bare step, as a share of it.
+    """
+    seconds = timings["seconds"]
+    images = batch_size * steps
+    images_per_second = images / statistics.median(seconds)
+    gflops = 2e-9 * step_multiply_adds(settings) * images_per_second
+    summary = {
+        **timings,
+        "images_per_second": images_per_second,
+        "spread": min(seconds) / max(seconds),
+        "gflops": gflops,
+        "share_of_peak": gflops / peak_gflops,
+    }
+    if "bare_seconds" in timings:
+        # In pairs, since both of a round meet the same load of the machine.
+        summary["fit_overhead"] = statistics.median(
+            fit / bare - 1
+            for fit, bare in zip(seconds, timings["bare_seconds"], strict=True)
+        )
+    return summary
+
+
+def table(summaries):
+    """Text of one line per contestant, the fastest first.
+
+    Args:
+        summaries: List of dicts, from `summarize`, with a `contestant`.
+
+    Returns:
+        str.
+    """
+    rows = [[name for name, _ in COLUMNS]]
+    for summary in sorted(summaries, key=lambda s: -s["images_per_second"]):
+        rows.append(
+            [
+                form.format(summary[name]) if name in summary else ""
+                for name, form in COLUMNS
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )

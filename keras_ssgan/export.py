@@ -1,0 +1,547 @@
+"""Trained models for other runtimes, each run and compared after writing.
+
+Every backend gives every format: a conversion is a process of its own, on the
+CPU, under the running backend if that can convert, else under another.
+
+| format        | files                | converted under   | then run by    |
+| ------------- | -------------------- | ----------------- | -------------- |
+| `keras`       | `PATH.keras`         | any               | Keras          |
+| `onnx`        | `PATH.onnx`          | TensorFlow, torch | onnxruntime    |
+| `saved_model` | `PATH_saved_model/`  | TensorFlow        | TensorFlow     |
+| `litert`      | `PATH.tflite`        | TensorFlow        | ai-edge-litert |
+| `litert_int8` | `PATH_int8.tflite`   | TensorFlow        | ai-edge-litert |
+| `openvino`    | `PATH.xml` + `.bin`  | TensorFlow, torch | OpenVINO       |
+| `torch`       | `PATH.pt2`           | torch             | PyTorch        |
+
+Under JAX nothing is converted: for ONNX Keras wants one more package there, and
+OpenVINO and LiteRT do not read the SavedModel that JAX gives.
+
+Batch, height and width are dynamic. LiteRT's interpreter starts with one image
+of the size of the samples, and is told of others by `resize_tensor_input`. All
+compute in float32, whatever the dtype policy of the model. `litert_int8` has
+int8 weights, and quantises activations while it runs (LiteRT's "dynamic
+range"): as small as a full-integer model and much closer to the original.
+OpenVINO rounds to bfloat16 on processors that have it, unless it is compiled
+with `INFERENCE_PRECISION_HINT` `f32`.
+
+The names of the classes are in a file `labels.txt`, one a line: within `.keras`
+and `.tflite`, which open as zip files; in SavedModel's `assets.extra/`; in
+`.pt2` as one of the `extra_files` of `torch.export.load`. ONNX has them as JSON
+in its `metadata_props`, OpenVINO as `model_info/labels` in its `rt_info`.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ssgan import checks
+from keras_ssgan.errors import InputError
+from keras_ssgan.model import SemiSupervisedGAN
+
+_SUFFIXES = {
+    "keras": [".keras"],
+    "onnx": [".onnx"],
+    "saved_model": ["_saved_model"],
+    "litert": [".tflite"],
+    "litert_int8": ["_int8.tflite"],
+    "openvino": [".xml", ".bin"],
+    "torch": [".pt2"],
+}
+FORMATS = tuple(_SUFFIXES)
+
+# Backends that convert to a format, and packages that it takes beside them.
+_CONVERTERS = {
+    "onnx": (["tensorflow", "torch"], ["onnx", "tf2onnx", "onnxruntime"]),
+    "saved_model": (["tensorflow"], []),
+    "litert": (["tensorflow"], ["ai_edge_litert"]),
+    "litert_int8": (["tensorflow"], ["ai_edge_litert"]),
+    "openvino": (["tensorflow", "torch"], ["onnx", "tf2onnx", "openvino"]),
+    "torch": (["torch"], []),
+}
+
+# Largest difference of a probability; trained classifiers were seen to differ
+# by 2e-6, and by 2e-2 with int8 weights or in mixed precision.
+_TOLERANCES = dict.fromkeys(FORMATS, 1e-4) | {
+    "litert_int8": 0.1,
+    "float32": 0.1,
+}
+
+
+def export_classifier(
+    model,
+    path,
+    formats=("keras", "onnx", "saved_model"),
+    class_names=None,
+    samples=None,
+    labels=None,
+    overwrite=False,
+):
+    """Writes a classifier for other runtimes, and runs each to compare.
+
+    Scaling and resizing are inside: uint8 images `pixels` go in, `(batch,
+    any_height, any_width)` or with a last axis where there are several
+    channels, and float32 `probabilities` `(batch, K)` come out. Where one
+    format fails, none is left behind.
+
+    Args:
+        model: A `SemiSupervisedGAN` or its `classifier()`, of layers that
+            Keras alone can load.
+        path: What the names of the files begin with; the folder has to exist.
+        formats: Some of `keras_ssgan.export.FORMATS`.
+        class_names: K names. Defaults to `"0"`, `"1"`, and so on.
+        samples: Images to compare on, `(n, height, width)` or `(n, height,
+            width, channels)`, 0 to 255. Defaults to noise of the networks'
+            size.
+        labels: Integers `(n,)`, the classes of `samples`.
+        overwrite: Whether files that are there already are replaced.
+
+    Returns:
+        Dict from format to a dict of `path`, `max_difference` of a
+        probability, `tolerance` for it, `agreement`, which is the share of the
+        samples that are given the same class, and with `labels` `accuracy`.
+
+    Raises:
+        InputError: If an argument is of no use, a file is there already, or a
+            backend or package is missing.
+        RuntimeError: If a format cannot be written, or differs.
+
+    Example:
+
+    ```python
+    report = ks.export_classifier(gan, "digits", samples=x_test, labels=y_test)
+    print(report["onnx"]["max_difference"])
+    ```
+    """
+    if isinstance(model, SemiSupervisedGAN):
+        model = model.classifier()
+    if "preprocessor" not in {layer.name for layer in model.layers}:
+        raise InputError(
+            f"{model.name} is neither a GAN nor the classifier of one; pass "
+            "gan.classifier()"
+        )
+    num_classes = model.output_shape[-1]
+    names = [str(name) for name in class_names or range(num_classes)]
+    if len(names) != num_classes:
+        raise InputError(
+            f"there are {len(names)} class_names for {num_classes} classes; "
+            "pass one for each"
+        )
+    samples = _check_samples(model, samples)
+    if labels is not None:
+        checks.check_labels(labels, num_classes, len(samples))
+    report, reference, outputs = _export(
+        model,
+        Path(path),
+        # A set in the order given.
+        dict.fromkeys([formats] if isinstance(formats, str) else formats),
+        {"input": "pixels", "output": "probabilities", "labels": names},
+        samples,
+        _TOLERANCES,
+        overwrite,
+    )
+    for name, entry in report.items():
+        classes = outputs[name].argmax(axis=-1)
+        agrees = classes == reference.argmax(axis=-1)
+        entry["agreement"] = float(agrees.mean())
+        if labels is not None:
+            entry["accuracy"] = float((classes == labels.reshape(-1)).mean())
+    return report
+
+
+def export_generator(gan, path, overwrite=False):
+    """Writes a generator as ONNX, and runs it to compare.
+
+    float32 `latents` `(batch, latent_dim)`, drawn from N(0, 1), go in, and
+    uint8 `images` `(batch, height, width, channels)` come out.
+
+    Args:
+        gan: A `SemiSupervisedGAN`.
+        path: The file is `PATH_generator.onnx`; the folder has to exist.
+        overwrite: Whether a file that is there already is replaced.
+
+    Returns:
+        Dict with `"onnx"`, a dict of `path`, `max_difference` of a pixel, and
+        `tolerance` for it.
+
+    Raises:
+        InputError: If the file is there already, or a backend or package is
+            missing.
+        RuntimeError: If it cannot be written, or draws other images.
+    """
+    latents = keras.Input((gan.latent_dim,), name="latents")
+    x = keras.layers.Reshape((1, 1, gan.latent_dim))(latents)
+    x = ops.round((gan.generator(x) + 1) * 127.5)
+    images = ops.cast(ops.clip(x, 0, 255), "uint8")
+    report, _, _ = _export(
+        keras.Model(latents, images),
+        Path(f"{path}_generator"),
+        ["onnx"],
+        {"input": "latents", "output": "images", "labels": []},
+        np.random.default_rng(0).standard_normal(
+            (32, gan.latent_dim), dtype="float32"
+        ),
+        # A value on the edge between two may be rounded either way.
+        {"onnx": 1, "float32": 25},
+        overwrite,
+    )
+    return report
+
+
+# === Writing, comparing, and only then moving into place ===
+
+
+def _export(model, path, formats, names, samples, tolerances, overwrite):
+    """Returns the report, what the model gives, and what each format gives."""
+    backends = {name: _find_backend(name) for name in formats}
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write to")
+    files = [path.name + suffix for f in formats for suffix in _SUFFIXES[f]]
+    for target in (path.parent / name for name in files):
+        if target.exists() and not overwrite:
+            raise InputError(
+                f"{target} exists already; choose another path, or overwrite it"
+            )
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-", dir=path.parent
+    ) as folder:
+        folder = Path(folder)
+        new, old = folder / "new", folder / "old"
+        new.mkdir()
+        old.mkdir()
+        job = {
+            **names,
+            "source": str(folder / "source.keras"),
+            "path": str(new / path.name),
+            "image_size": samples.shape[1:3],
+        }
+        copy = _float32_copy(model)
+        reference = _predict(copy, samples)
+        _compare(
+            "float32",
+            reference[:128],
+            model.predict(samples[:128], verbose=0),
+            tolerances,
+        )
+        copy.save(job["source"])
+        _append_labels(job["source"], job)
+        if "keras" in formats:
+            shutil.copy(job["source"], new / f"{path.name}.keras")
+        for backend in {*backends.values()} - {None}:
+            job["formats"] = [f for f in formats if backends[f] == backend]
+            _run(["-m", __name__, json.dumps(job)], backend)
+
+        report, outputs = {}, {}
+        for name in formats:
+            written = new / (path.name + _SUFFIXES[name][0])
+            outputs[name] = _run_elsewhere(name, written, samples, folder)
+            report[name] = {
+                "path": path.parent / written.name,
+                "max_difference": _compare(
+                    name, outputs[name], reference, tolerances
+                ),
+                "tolerance": tolerances[name],
+            }
+        for name in files:
+            if (path.parent / name).exists():
+                (path.parent / name).rename(old / name)
+            (new / name).rename(path.parent / name)
+    return report, reference, outputs
+
+
+def _find_backend(name):
+    """The backend that converts to a format; `None` where none is needed."""
+    if name not in FORMATS:
+        raise InputError(
+            f"format {name!r} is unknown; use {', '.join(FORMATS)}"
+        )
+    if name == "keras":
+        return None
+    backends, packages = _CONVERTERS[name]
+    installed = [b for b in backends if importlib.util.find_spec(b)]
+    if not installed:
+        raise InputError(
+            f"{name} is written by {' or '.join(backends)}, which is not "
+            f"installed; run pip install {backends[0]}"
+        )
+    if not all(importlib.util.find_spec(package) for package in packages):
+        raise InputError(
+            f"{name} takes the packages {', '.join(packages)}; run pip install "
+            "'keras-ssgan[export]'"
+        )
+    running = keras.backend.backend()
+    return running if running in installed else installed[0]
+
+
+def _check_samples(model, samples):
+    """uint8 images as the model takes them."""
+    if samples is None:
+        size = model.get_layer("preprocessor").output_shape[1:3]
+        shape = (32, *size, *model.input_shape[3:])
+        return np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
+    checks.check_images(samples)
+    if samples.shape[3:] == (1,):
+        samples = samples[..., 0]
+    if samples.shape[3:] != model.input_shape[3:]:
+        raise InputError(
+            f"samples have shape {samples.shape} and the model takes "
+            f"{model.input_shape}; pass images of as many channels"
+        )
+    return samples.astype("uint8")
+
+
+def _float32_copy(model):
+    """The model in float32 on the CPU, as all that is written computes."""
+
+    def clone(operation):
+        config = operation.get_config()
+        if isinstance(operation, keras.layers.Layer):
+            config["dtype"] = "float32"
+        return type(operation).from_config(config)
+
+    with keras.device("cpu"):
+        copy = keras.models.clone_model(
+            model, clone_function=clone, recursive=True
+        )
+        copy.set_weights(model.get_weights())
+    return copy
+
+
+def _batches(samples):
+    """One alone, then 128 at a time: the batch has to be dynamic."""
+    return np.split(samples, range(1, len(samples), 128))
+
+
+def _predict(model, samples):
+    with keras.device("cpu"):
+        return np.concatenate(
+            [
+                ops.convert_to_numpy(model(batch, training=False))
+                for batch in _batches(samples)
+            ]
+        )
+
+
+def _compare(name, outputs, reference, tolerances):
+    """Returns the largest difference, unless it is too large."""
+    difference = np.inf
+    if (outputs.shape, outputs.dtype) == (reference.shape, reference.dtype):
+        difference = np.abs(outputs - reference.astype("float64")).max()
+    # Not `>`, which lets NaN pass.
+    if not difference <= tolerances[name]:
+        raise RuntimeError(
+            f"{name} differs from the model by {difference:.2g}, more than "
+            f"{tolerances[name]:.2g}; nothing was written"
+        )
+    return float(difference)
+
+
+def _run(arguments, backend):
+    """Runs Python in a process of its own, on the CPU."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, "-W", "ignore", *arguments]
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True
+    )
+    if result.returncode:
+        raise RuntimeError(
+            f"the export failed under {backend}; nothing was written:\n"
+            f"{result.stderr[-2000:]}"
+        )
+
+
+# === Running what was written, without this package ===
+
+# From `path` to `run`, a function of a batch.
+_CHECKERS = {
+    "keras": """
+import keras
+model = keras.saving.load_model(path)
+run = lambda batch: model.predict(batch, verbose=0)
+""",
+    "onnx": """
+import onnxruntime
+session = onnxruntime.InferenceSession(path)
+name = session.get_inputs()[0].name
+run = lambda batch: session.run(None, {name: batch})[0]
+""",
+    "saved_model": """
+import tensorflow as tf
+serve = tf.saved_model.load(path).signatures["serving_default"]
+run = lambda batch: serve(pixels=tf.constant(batch))["probabilities"].numpy()
+""",
+    "litert": """
+from ai_edge_litert.interpreter import Interpreter
+serve = Interpreter(path).get_signature_runner()
+run = lambda batch: serve(pixels=batch)["probabilities"]
+""",
+    "openvino": """
+sys.modules["openvino_telemetry"] = None  # It would report to its maker.
+import openvino
+model = openvino.Core().compile_model(
+    path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+)
+run = lambda batch: model(batch)["probabilities"]
+""",
+    "torch": """
+import torch
+model = torch.export.load(path).module()
+run = lambda batch: model(torch.tensor(batch))["probabilities"].numpy()
+""",
+}
+_CHECKERS["litert_int8"] = _CHECKERS["litert"]
+
+_CHECK = """
+import sys
+import numpy as np
+sys.modules["keras_ssgan"] = None  # As if it were not installed.
+path, folder = sys.argv[1:]
+{checker}
+batches = np.load(folder + "/batches.npz").values()
+np.save(folder + "/outputs.npy", np.concatenate([run(b) for b in batches]))
+"""
+
+
+def _run_elsewhere(name, path, samples, folder):
+    """What a written model gives for the samples."""
+    np.savez(folder / "batches.npz", *_batches(samples))
+    script = _CHECK.format(checker=_CHECKERS[name])
+    _run(["-c", script, str(path), str(folder)], keras.backend.backend())
+    return np.load(folder / "outputs.npy")
+
+
+# === Converting, in a process of its own ===
+
+
+def _main(job):
+    job = json.loads(job)
+    model = keras.saving.load_model(job["source"])
+    inputs = keras.Input(
+        model.input_shape[1:], dtype=model.inputs[0].dtype, name=job["input"]
+    )
+    # With a name for the output, and in inference mode for whoever calls it.
+    model = keras.Model(inputs, {job["output"]: model(inputs, training=False)})
+    for name in job["formats"]:
+        _WRITERS[name](model, job["path"] + _SUFFIXES[name][0], job)
+
+
+def _keras_export(model, path, name, image_size=None, **kwargs):
+    shape = list(model.inputs[0].shape)
+    if image_size:
+        shape[1:3] = image_size
+    signature = keras.InputSpec(
+        model.inputs[0].dtype, shape, name=model.inputs[0].name
+    )
+    model.export(path, name, False, input_signature=[signature], **kwargs)
+
+
+def _axes(tensor):
+    """Names for the dynamic axes, sizes for the others."""
+    names = ("batch", "height", "width")
+    return [size or names[axis] for axis, size in enumerate(tensor.shape)]
+
+
+def _labels_file(job):
+    return "".join(f"{name}\n" for name in job["labels"])
+
+
+def _append_labels(path, job):
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("labels.txt", _labels_file(job))
+
+
+def _write_onnx(model, path, job):
+    import onnx
+    from onnx.tools import update_model_dims
+
+    _keras_export(model, path, "onnx")
+    written = onnx.load(path)
+    output = written.graph.output[0]
+    # PyTorch's exporter numbers it.
+    for node in written.graph.node:
+        if output.name in node.output:
+            node.output[:] = [job["output"]]
+    output.name = job["output"]
+    written = update_model_dims.update_inputs_outputs_dims(
+        written,
+        {job["input"]: _axes(model.inputs[0])},
+        {job["output"]: _axes(model.outputs[0])},
+    )
+    onnx.helper.set_model_props(written, {"labels": json.dumps(job["labels"])})
+    onnx.save(written, path)
+
+
+def _write_openvino(model, path, job):
+    # It would report the import and the conversion to its maker.
+    sys.modules["openvino_telemetry"] = None
+    import openvino
+
+    # Read from a SavedModel it would have outputs that no one asked for.
+    with tempfile.TemporaryDirectory() as folder:
+        _write_onnx(model, f"{folder}/model.onnx", job)
+        written = openvino.convert_model(f"{folder}/model.onnx")
+        # OpenVINO's tools part the names at spaces.
+        labels = " ".join(name.replace(" ", "_") for name in job["labels"])
+        written.set_rt_info(labels, ["model_info", "labels"])
+        openvino.save_model(written, path, compress_to_fp16=False)
+
+
+def _write_saved_model(model, path, job):
+    _keras_export(model, path, "tf_saved_model")
+    (Path(path) / "assets.extra").mkdir()
+    (Path(path) / "assets.extra" / "labels.txt").write_text(_labels_file(job))
+
+
+def _write_litert(model, path, job, **kwargs):
+    _keras_export(model, path, "litert", job["image_size"], **kwargs)
+    _append_labels(path, job)
+
+
+def _write_litert_int8(model, path, job):
+    import tensorflow as tf
+
+    _write_litert(model, path, job, optimizations=[tf.lite.Optimize.DEFAULT])
+
+
+def _write_torch(model, path, job):
+    import torch
+
+    axes = enumerate(_axes(model.inputs[0]))
+    dynamic = {i: torch.export.Dim(a) for i, a in axes if isinstance(a, str)}
+    _keras_export(model, path, "torch", dynamic_shapes=dynamic)
+    program = torch.export.load(path)
+    for node in program.graph.nodes:
+        # It tells the paths of the machine that exports.
+        node.meta.pop("stack_trace", None)
+    torch.export.save(
+        program, path, extra_files={"labels.txt": _labels_file(job)}
+    )
+
+
+_WRITERS = {
+    "onnx": _write_onnx,
+    "saved_model": _write_saved_model,
+    "litert": _write_litert,
+    "litert_int8": _write_litert_int8,
+    "openvino": _write_openvino,
+    "torch": _write_torch,
+}
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,173 @@
+"""The benchmarks' arithmetic, and that their loops compute our method."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import report
+from benchmarks.agreement import disagreements
+from benchmarks.agreement import losses_of
+from benchmarks.inputs import draw_batches
+from benchmarks.inputs import initial_weights
+from benchmarks.operations import discriminator_multiply_adds
+from benchmarks.operations import generator_multiply_adds
+from benchmarks.operations import step_multiply_adds
+from benchmarks.peers import CONTESTANTS
+from benchmarks.peers import Contestant
+from benchmarks.peers import build
+from keras_ssgan.autodiff import BACKEND
+from keras_ssgan.settings import get_preset
+
+# Whose compilation alone takes longer than all tests here: the other loops of
+# its module run the same functions.
+SLOW = ("loop_compiled",)
+
+
+@pytest.fixture
+def tiny():
+    return get_preset("tiny")
+
+
+# === Operations ===
+
+
+def test_multiply_adds_of_the_tiny_networks_are_those_counted_by_hand(tiny):
+    # Outputs of 4x4 and 4x4 (same) and 2x2 (valid), then 16 to 10 classes.
+    assert discriminator_multiply_adds(tiny) == [
+        4 * 4 * (4 * 4 * 1) * 8,
+        4 * 4 * (3 * 3 * 8) * 12,
+        2 * 2 * (3 * 3 * 12) * 16,
+        16 * 10,
+    ]
+    # Inputs of 1x1 and 4x4.
+    assert generator_multiply_adds(tiny) == [
+        1 * 1 * (4 * 4 * 5) * 12,
+        4 * 4 * (4 * 4 * 12) * 1,
+    ]
+
+
+def test_a_step_counts_each_pass_that_it_needs_once(tiny):
+    d = 2048 + 13824 + 6912 + 160
+    g = 960 + 3072
+    forward = g + 2 * d + 2 * d
+    d_backward = 2 * (2 * d - 2048)
+    g_backward = d + 2 * g - 960
+    assert step_multiply_adds(tiny) == forward + d_backward + g_backward
+
+
+def test_a_step_of_the_article_takes_2_2_billion_multiply_adds():
+    article = get_preset("article")
+    assert sum(discriminator_multiply_adds(article)) == 188_754_944
+    assert sum(generator_multiply_adds(article)) == 170_688_512
+    np.testing.assert_allclose(step_multiply_adds(article), 2.2e9, rtol=0.01)
+
+
+# === Agreement ===
+
+
+@pytest.fixture(scope="module")
+def our_losses():
+    return losses_of(Contestant(BACKEND, "ours", "float32"), get_preset("tiny"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in CONTESTANTS[BACKEND] if name not in ("ours", *SLOW)],
+)
+def test_the_loop_computes_our_losses(name, tiny, our_losses):
+    losses = losses_of(Contestant(BACKEND, name, "float32"), tiny)
+    assert disagreements(losses, our_losses, "float32") == []
+
+
+def test_a_loss_that_is_off_is_a_disagreement(our_losses):
+    losses = [dict(step) for step in our_losses]
+    losses[1]["d_loss_fake"] *= 1.002
+    (problem,) = disagreements(losses, our_losses, "float32")
+    assert problem.startswith("step 1: d_loss_fake is ")
+
+
+def test_bare_steps_and_those_of_fit_train_one_model(tiny):
+    # As few layers as there can be, for the sake of JAX's compiler.
+    tiny = dataclasses.replace(
+        tiny,
+        discriminator=((4, 4, 2, "same"), (4, 3, 1, "valid")),
+        generator=((8, 1, "valid"),),
+    )
+    contestant = Contestant(BACKEND, "ours", "float32")
+    peer = build(contestant, tiny, initial_weights(tiny))
+    batches = draw_batches(tiny, 8, 2)
+    peer.train(batches)
+    peer.train_bare(batches)
+    peer.train(batches)
+    assert int(peer.gan.optimizer.iterations.numpy()) == 6
+    for weight in peer.gan.weights:
+        assert np.all(np.isfinite(weight.numpy())), weight.path
+
+
+# === Report ===
+
+
+def test_summary_of_made_up_timings(tiny):
+    timings = {
+        "contestant": "a",
+        "seconds": [2.0, 1.0, 4.0],
+        "bare_seconds": [1.6, 1.0, 2.0],
+    }
+    summary = report.summarize(
+        timings, tiny, batch_size=10, steps=20, peak_gflops=0.5
+    )
+    gflops = 100 * 2 * step_multiply_adds(tiny) / 1e9
+    assert summary == timings | {
+        "images_per_second": 100.0,
+        "spread": 0.25,
+        "gflops": pytest.approx(gflops),
+        "share_of_peak": pytest.approx(gflops / 0.5),
+        "fit_overhead": pytest.approx(0.25),
+    }
+
+
+def test_table_has_the_fastest_first_and_leaves_gaps():
+    common = {
+        "spread": 0.9,
+        "gflops": 3.0,
+        "share_of_peak": 0.25,
+        "peak_memory_mib": 512.0,
+        "first_step_seconds": 1.5,
+    }
+    slow = {"contestant": "slow", "images_per_second": 9.0, **common}
+    fast = {"contestant": "fast", "images_per_second": 80.0, **common}
+    slow["fit_overhead"] = 0.031
+
+    lines = report.table([slow, fast]).splitlines()
+
+    assert [line.split() for line in lines] == [
+        [name for name, _ in report.COLUMNS],
+        ["fast", "80.0", "0.90", "3.0", "25%", "512", "1.5"],
+        ["slow", "9.0", "0.90", "3.0", "25%", "512", "1.5", "+3.1%"],
+    ]
+    assert len(set(map(len, lines))) == 1
+
+
+# === Command ===
+
+
+def test_help_waits_for_no_backend():
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['training', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('benchmarks.training', run_name='__main__')\n"
+        "finally:\n"
+        "    imported = {'keras', 'tensorflow', 'jax', 'torch'}\n"
+        "    assert not imported & set(sys.modules)\n"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--backends" in result.stdout
