@@ -19,6 +19,8 @@ from keras_ssgan.errors import InputError
 from keras_ssgan.settings import presets
 
 BACKENDS = ("tensorflow", "jax", "torch")
+# Test images that an export is compared on.
+EXPORT_SAMPLES = 1000
 
 
 def main(argv=None):
@@ -162,12 +164,18 @@ def _export(arguments):
     from keras_ssgan import datasets
     from keras_ssgan import export
     from keras_ssgan import runs
+    from keras_ssgan import training
 
-    samples = labels = None
-    if arguments.dataset is not None:
-        dataset = datasets.load(arguments.dataset)
-        samples, labels = dataset.x_test, dataset.y_test
     model = runs.load_classifier(arguments.model)
+    gan = runs.load_gan(arguments.model) if arguments.generator else None
+    name = arguments.dataset
+    if name is None and arguments.model.is_dir():
+        name = training.read_config(arguments.model).dataset
+    samples = labels = None
+    if name is not None:
+        dataset = datasets.load(name)
+        samples = dataset.x_test[:EXPORT_SAMPLES]
+        labels = dataset.y_test[:EXPORT_SAMPLES]
     report = export.export_classifier(
         model,
         arguments.output,
@@ -179,19 +187,15 @@ def _export(arguments):
         labels=labels,
         overwrite=arguments.overwrite,
     )
-    if arguments.generator:
+    if gan is not None:
         report["generator"] = export.export_generator(
-            runs.load_gan(arguments.model),
-            arguments.output,
-            overwrite=arguments.overwrite,
+            gan, arguments.output, overwrite=arguments.overwrite
         )["onnx"]
     for name, entry in report.items():
-        accuracy = entry.get("accuracy")
-        print(
-            f"{name:>12} differs by {entry['max_difference']:.1e} at most"
-            + ("" if accuracy is None else f", {accuracy:.2%} correct")
-            + f": {entry['path']}"
-        )
+        line = f"{name:>12} differs by {entry['max_difference']:.1e} at most"
+        if "accuracy" in entry:
+            line += f", {entry['accuracy']:.2%} correct"
+        print(f"{line}: {entry['path']}")
 
 
 # === Arguments ===
@@ -328,7 +332,8 @@ def _add_export(commands):
     )
     add(
         "--dataset",
-        help="as for train; its test images are compared on (default: noise)",
+        help="as for train; its first 1,000 test images are compared on "
+        "(default: the run's; noise for a .keras file)",
     )
     add(
         "--generator",

@@ -372,7 +372,7 @@ _CHECKERS = {
     "keras": """
 import keras
 model = keras.saving.load_model(path)
-run = lambda batch: model.predict(batch, verbose=0)
+run = lambda batch: keras.ops.convert_to_numpy(model(batch))
 """,
     "onnx": """
 import onnxruntime

@@ -14,6 +14,7 @@ from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
 from keras_ssgan.errors import InputError
+from keras_ssgan.layers import stock
 from keras_ssgan.networks import build_discriminator
 from keras_ssgan.networks import build_generator
 from keras_ssgan.networks import build_preprocessor
@@ -370,7 +371,9 @@ class SemiSupervisedGAN(keras.Model):
             any_width)`, or with a last axis where there are several channels,
             to float32 probabilities `(batch, K)`.
         """
-        discriminator = keras.models.clone_model(self.discriminator)
+        discriminator = keras.models.clone_model(
+            self.discriminator, clone_function=stock
+        )
         discriminator.set_weights(self.discriminator.get_weights())
         channels = self.image_shape[-1]
         shape = (None, None) if channels == 1 else (None, None, channels)

@@ -7,8 +7,9 @@ one per convolution, so that a preset is a table (see `settings.py`).
 import random
 
 import keras
-from keras import layers
 from keras import ops
+
+from keras_ssgan import layers
 
 
 def build_preprocessor(image_shape, name="preprocessor"):
@@ -28,12 +29,14 @@ def build_preprocessor(image_shape, name="preprocessor"):
     """
     height, width, channels = image_shape
     # === Layers ===
-    scale = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")
-    resize = layers.Resizing(height, width, dtype="float32")
+    scale = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")
+    resize = keras.layers.Resizing(height, width, dtype="float32")
 
     # === Functional model ===
     inputs = keras.Input((None, None, channels), dtype="uint8", name="pixels")
-    return keras.Model(inputs, resize(scale(inputs)), name=name)
+    # `Resizing` would tell all layers after it that they are in training.
+    images = resize(scale(inputs), training=False)
+    return keras.Model(inputs, images, name=name)
 
 
 def build_discriminator(
@@ -84,19 +87,23 @@ def build_discriminator(
         x = layers.Conv2D(filters, kernel_size, strides, padding, dtype=dtype)(
             x
         )
-        x = layers.LeakyReLU(0.2, dtype=dtype)(x)
+        x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
         if 0 < i < last:
-            x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+            x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(
+                x
+            )
         if i < last:
             x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
-    features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(
-        x
-    )
+    features = keras.layers.GlobalAveragePooling2D(
+        dtype="float32", name="features"
+    )(x)
     num_logits = num_classes if tied_logit else num_classes + 1
-    logits = layers.Dense(num_logits, dtype="float32", name="logits")(features)
+    logits = keras.layers.Dense(num_logits, dtype="float32", name="logits")(
+        features
+    )
     if tied_logit:
         fake = -ops.logsumexp(logits, axis=-1, keepdims=True)
-        logits = layers.Concatenate(dtype="float32")([fake, logits])
+        logits = keras.layers.Concatenate(dtype="float32")([fake, logits])
     return keras.Model(inputs, [features, logits], name=name)
 
 
@@ -135,13 +142,13 @@ def build_generator(
     *hidden, (channels, kernel_size, strides, padding) = convolutions
     for filters, *geometry in hidden:
         x = layers.Conv2DTranspose(filters, *geometry, dtype=dtype)(x)
-        x = layers.ReLU(dtype=dtype)(x)
-        x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+        x = keras.layers.ReLU(dtype=dtype)(x)
+        x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     x = layers.Conv2DTranspose(
         channels, kernel_size, strides, padding, dtype=dtype
     )(x)
-    images = layers.Activation("tanh", dtype="float32", name="images")(x)
+    images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
     return keras.Model(inputs, images, name=name)
 
 

@@ -251,7 +251,7 @@ def test_quiet_prints_results_alone(run, npz, capsys):
 def test_export_writes_what_predicts_as_the_run_does(
     run, npz, tmp_path, capsys
 ):
-    arguments = ["export", run, "--formats", "keras", "--dataset", npz]
+    arguments = ["export", run, "--formats", "keras"]
     arguments += ["--output", tmp_path / "digits"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     accuracy = json.loads((run / "metrics.json").read_text())["test"][
@@ -279,6 +279,13 @@ def test_export_refuses_what_it_cannot_write(
     arguments += ["--output", tmp_path / "digits"]
     assert message in _fails_with_one_line(arguments, capsys)
     assert (tmp_path / "digits.keras").read_text() == "precious"
+
+
+def test_a_generator_that_is_not_there_leaves_nothing(run, tmp_path, capsys):
+    arguments = ["export", run / "classifier.keras", "--formats", "keras"]
+    arguments += ["--generator", "--output", tmp_path / "digits"]
+    assert "is no GAN" in _fails_with_one_line(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_gan_is_exported_too(run, tmp_path):

@@ -836,3 +836,15 @@ def test_the_seed_of_the_model_draws_the_latents(partly_labeled):
         runs.append(gan.get_weights())
     assert not any(moved(runs[0], runs[1]))
     assert any(moved(runs[0], runs[2]))
+
+
+def test_the_classifier_is_in_inference_mode_when_called(tiny_gan, tiny_data):
+    classifier = tiny_gan.classifier()
+    expected = tiny_gan.predict(tiny_data[0], verbose=0)
+    outputs = ops.convert_to_numpy(classifier(tiny_data[0]))
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+def test_the_classifier_is_of_stock_layers(tiny_gan):
+    for layer in tiny_gan.classifier()._flatten_layers():
+        assert type(layer).__module__.startswith("keras.")

@@ -9,6 +9,7 @@ from keras import ops
 
 import keras_ssgan as ks
 from keras_ssgan import networks
+from keras_ssgan.layers import stock
 
 # The article's tables, and the compact preset's.
 ROWS = {
@@ -57,7 +58,7 @@ def layers_of(gan, kind):
 
 def kinds(model):
     """Class of each layer, in order, without the input."""
-    return [type(layer) for layer in model.layers[1:]]
+    return [type(stock(layer)) for layer in model.layers[1:]]
 
 
 def shapes(model, kind):
