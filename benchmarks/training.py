@@ -41,7 +41,8 @@ def main():
         for dtype in args.dtype
         for backend in args.backends
         for name in CONTESTANTS[backend]
-        if args.contestants is None or name in args.contestants
+        if args.contestants is None
+        or {name, f"{backend}/{name}"} & set(args.contestants)
     ]
     contestants = _check(contestants, settings)
     if args.memory_steps:
@@ -70,7 +71,7 @@ def _parse_args():
     parser.add_argument(
         "--contestants",
         type=names,
-        help="such as ours,loop (default: all of the backends)",
+        help="such as ours,torch/loop (default: all of the backends)",
     )
     parser.add_argument("--preset", choices=PRESETS, default="compact")
     parser.add_argument("--batch-size", type=int, help="default: the preset's")

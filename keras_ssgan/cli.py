@@ -5,6 +5,7 @@ Nothing here imports Keras before a command runs: `--help` stays quick, and
 """
 
 import argparse
+import csv
 import importlib
 import importlib.util
 import json
@@ -133,18 +134,20 @@ def _predict(arguments):
     from keras_ssgan import runs
 
     model = runs.load_classifier(arguments.model)
+    files = datasets.find_images(arguments.images)
+    normalize = not arguments.as_is and runs.learnt_from_mnist_format(
+        arguments.model
+    )
+    read = datasets.read_digit if normalize else datasets.read_image
     # All are read first: an unreadable one is no reason for half an answer.
-    images = [datasets.read_image(path) for path in arguments.images]
-    rows = [model.predict(image[None], verbose=0)[0] for image in images]
-    names = runs.load_class_names(arguments.model, len(rows[0]))
-    for path, probabilities in zip(arguments.images, rows, strict=True):
-        best = int(probabilities.argmax())
-        if arguments.json:
-            row = {"file": str(path), "class": names[best]}
-            row["probabilities"] = [round(float(p), 6) for p in probabilities]
-            print(json.dumps(row))
-        else:
-            print(f"{path}: {names[best]} ({probabilities[best]:.1%})")
+    probabilities = runs.classify(model, [read(file) for file in files])
+    names = runs.load_class_names(arguments.model, probabilities.shape[1])
+    if arguments.json:
+        _print_json_lines(files, names, probabilities)
+    elif arguments.csv:
+        _print_csv(files, names, probabilities)
+    else:
+        _print_table(files, names, probabilities)
 
 
 def _generate(arguments):
@@ -288,11 +291,35 @@ def _add_evaluate(commands):
 
 def _add_predict(commands):
     parser = _add_command(
-        commands, "predict", _predict, "Say which class images belong to."
+        commands,
+        "predict",
+        _predict,
+        "Say which class images belong to, and how sure that is.",
     )
     _add_model(parser)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    add = parser.add_argument
+    add(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="file, folder (searched with its sub-folders) or pattern such as "
+        "'scans/*.png'",
+    )
+    add(
+        "--as-is",
+        action="store_true",
+        help="leave the images as they are, in grayscale, as is done for a run "
+        "whose images were not of 28x28 pixels; otherwise what stands out from "
+        "the paper becomes light ink on black, scaled to 20x20 and centred in "
+        "28x28 pixels as in MNIST",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print JSON lines")
+    output.add_argument(
+        "--csv",
+        action="store_true",
+        help="print CSV, with a column of probabilities per class",
+    )
 
 
 def _add_generate(commands):
@@ -420,3 +447,38 @@ def _print_score(title, report):
         f"{report['accuracy']:8.2%} correct ({report['errors']} errors in "
         f"{report['images']}): {title}"
     )
+
+
+def _print_json_lines(files, names, probabilities):
+    for file, row in zip(files, probabilities, strict=True):
+        line = {"file": str(file), "class": names[row.argmax()]}
+        line["probabilities"] = [round(float(p), 6) for p in row]
+        print(json.dumps(line))
+
+
+def _print_csv(files, names, probabilities):
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "class", "probability", *names])
+    for file, row in zip(files, probabilities, strict=True):
+        shares = [f"{p:.6f}" for p in row]
+        best = row.argmax()
+        writer.writerow([file, names[best], shares[best], *shares])
+
+
+def _print_table(files, names, probabilities):
+    lines = [("file", "class", "probability", "runner-up", "probability")]
+    for file, row in zip(files, probabilities, strict=True):
+        best, second = (-row).argsort(kind="stable")[:2]
+        lines.append(
+            (
+                str(file),
+                names[best],
+                f"{row[best]:.1%}",
+                names[second],
+                f"{row[second]:.1%}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [c.ljust(w) for c, w in zip(line, widths, strict=True)]
+        print("  ".join(cells).rstrip())

@@ -101,8 +101,8 @@ class Dropout(keras.layers.Dropout):
         upper = ops.floor(uniform)
         lower = ops.floor(4096.0 * (uniform - upper))
         numbers = ops.concatenate([upper, lower])[:size]
-        mask = ops.reshape(numbers < kept, (batch_size, *shape))
-        return ops.where(mask, inputs * (4096.0 / kept), 0.0)
+        scales = ops.cast(numbers < kept, inputs.dtype) * (4096.0 / kept)
+        return inputs * ops.reshape(scales, (batch_size, *shape))
 
 
 _STOCK = {

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
@@ -53,11 +54,49 @@ def load_class_names(path, num_classes):
     Returns:
         List of K names; `"0"`, `"1"`, and so on, where none are known.
     """
+    default = [str(label) for label in range(num_classes)]
+    return _read_metrics(path).get("class_names", default)
+
+
+def learnt_from_mnist_format(path):
+    """Whether the images of a run were of MNIST's size.
+
+    Args:
+        path: Folder of a run, or a `.keras` file.
+
+    Returns:
+        bool; `True` where it is not known.
+    """
+    return _read_metrics(path).get("image_size", [28, 28]) == [28, 28]
+
+
+def classify(model, images):
+    """Predicts images of any sizes, those of one size in one pass.
+
+    Args:
+        model: As from `load_classifier`.
+        images: List of uint8 arrays of shape `(height, width)`.
+
+    Returns:
+        float32 array of shape `(n, K)`, in the order of `images`.
+    """
+    probabilities = np.empty((len(images), model.output_shape[-1]), "float32")
+    shapes = [image.shape for image in images]
+    for shape in set(shapes):
+        alike = [index for index, s in enumerate(shapes) if s == shape]
+        probabilities[alike] = model.predict(
+            np.stack([images[index] for index in alike]),
+            batch_size=256,
+            verbose=0,
+        )
+    return probabilities
+
+
+def _read_metrics(path):
     try:
-        metrics = json.loads((Path(path) / "metrics.json").read_text())
+        return json.loads((Path(path) / "metrics.json").read_text())
     except OSError:
-        return [str(label) for label in range(num_classes)]
-    return metrics["class_names"]
+        return {}
 
 
 def _load(path, name):

@@ -203,6 +203,7 @@ def train(config, folder, resume=False, verbose="auto"):
     metrics = {
         "class_names": split.class_names,
         "images": counts,
+        "image_size": list(split.test[0].shape[1:3]),
         "test": _test(gan.classifier(), split.test, verbose),
         "seconds": round(seconds, 1),
         "backend": keras.backend.backend(),

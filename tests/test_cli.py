@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import csv
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_ssgan import cli
+from keras_ssgan import datasets
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +191,7 @@ def test_predict_says_what_the_classifier_says(
         image = arrays["x_test"][0]
     path = tmp_path / "digit.png"
     Image.fromarray(image).save(path)
-    arguments = ["predict", str(run / name), str(path), "--json", "--quiet"]
+    arguments = ["predict", str(run / name), str(path), "--as-is", "--json"]
     assert cli.main(arguments) == 0
     row = json.loads(capsys.readouterr().out)
     classifier = keras.saving.load_model(run / "classifier.keras")
@@ -198,11 +200,114 @@ def test_predict_says_what_the_classifier_says(
     assert row["class"] == str(expected.argmax())
 
 
-def test_predict_names_an_image_it_cannot_read(run, tmp_path, capsys):
-    path = tmp_path / "broken.png"
-    path.write_bytes(b"\x89PNG")
-    message = _fails_with_one_line(["predict", run, path], capsys)
-    assert "broken.png" in message
+@pytest.fixture
+def drawings(tmp_path):
+    """A folder of three pictures with ink in other places, of two sizes."""
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    for index, size in enumerate([(30, 40), (20, 20), (30, 40)]):
+        image = Image.new("L", size, "white")
+        image.paste(0, (4 + index, 3, 9 + 2 * index, 12 + 3 * index))
+        image.save(folder / f"{index}.png")
+    return folder
+
+
+def _predict(run, *arguments):
+    """Runs `predict`, which should succeed."""
+    arguments = ["predict", run, *arguments]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+
+
+@pytest.mark.parametrize(
+    "model, option, read",
+    [
+        # The images of the run were of 8x8 pixels, and no digits as MNIST's.
+        ("", [], datasets.read_image),
+        ("classifier.keras", [], datasets.read_digit),
+        ("classifier.keras", ["--as-is"], datasets.read_image),
+    ],
+)
+def test_predict_normalises_for_mnist_unless_told_not_to(
+    model, option, read, run, drawings, capsys
+):
+    _predict(run / model, drawings, "--json", *option)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    files = sorted(drawings.iterdir())
+    assert [row["file"] for row in rows] == [str(file) for file in files]
+    classifier = keras.saving.load_model(run / "classifier.keras")
+    for row, file in zip(rows, files, strict=True):
+        expected = classifier.predict(read(file)[None], verbose=0)[0]
+        np.testing.assert_allclose(row["probabilities"], expected, atol=1e-5)
+
+
+def test_predict_prints_the_best_class_and_the_next(run, drawings, capsys):
+    _predict(run, drawings / "*.png", "--json")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    _predict(run, drawings / "*.png")
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "file",
+        "class",
+        "probability",
+        "runner-up",
+        "probability",
+    ]
+    for row, line in zip(rows, lines, strict=True):
+        shares = row["probabilities"]
+        second, best = sorted(range(10), key=shares.__getitem__)[-2:]
+        file, *cells = line.split()
+        assert file == row["file"]
+        assert (cells[0], cells[2]) == (str(best), str(second))
+        for cell, label in ((cells[1], best), (cells[3], second)):
+            assert float(cell.rstrip("%")) == pytest.approx(
+                100 * shares[label], abs=0.051
+            )
+
+
+def test_predict_prints_csv_with_a_column_per_class(run, drawings, capsys):
+    _predict(run, drawings, "--json")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    _predict(run, drawings, "--csv")
+    table = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    names = [str(label) for label in range(10)]
+    assert list(table[0]) == ["file", "class", "probability", *names]
+    for row, cells in zip(rows, table, strict=True):
+        assert (cells["file"], cells["class"]) == (row["file"], row["class"])
+        assert cells["probability"] == cells[row["class"]]
+        shares = [float(cells[name]) for name in names]
+        np.testing.assert_allclose(shares, row["probabilities"], atol=1e-6)
+
+
+def test_csv_quotes_a_file_name_with_a_comma(run, drawings, capsys):
+    path = (drawings / "0.png").rename(drawings / 'a,"b".png')
+    _predict(run, path, "--csv")
+    _, row = csv.reader(capsys.readouterr().out.splitlines())
+    assert row[0] == str(path) and len(row) == 13
+
+
+def test_predict_prints_json_or_csv_not_both(run, drawings, capsys):
+    with pytest.raises(SystemExit) as info:
+        cli.main(["predict", str(run), str(drawings), "--json", "--csv"])
+    assert info.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [[], ["--as-is"]])
+def test_one_unreadable_image_leaves_no_half_answer(
+    option, run, drawings, capsys
+):
+    (drawings / "broken.png").write_bytes(b"\x89PNG")
+    arguments = ["predict", run, drawings, *option]
+    assert cli.main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert "broken.png" in captured.err and captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_predict_names_what_matches_nothing(run, drawings, capsys):
+    pattern = drawings / "*.jpg"
+    arguments = ["predict", run, drawings / "0.png", pattern]
+    assert str(pattern) in _fails_with_one_line(arguments, capsys)
 
 
 def test_generate_writes_a_grid_that_the_seed_decides(run, tmp_path):

@@ -17,11 +17,14 @@ from keras_ssgan.datasets.image_folder import read_image
 from keras_ssgan.datasets.labels import hide_labels
 from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
+from keras_ssgan.datasets.photos import find_images
+from keras_ssgan.datasets.photos import read_digit
 
 __all__ = [
     "Dataset",
     "MixedDataset",
     "class_names",
+    "find_images",
     "hide_labels",
     "load",
     "load_digits",
@@ -29,6 +32,7 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_npz",
+    "read_digit",
     "read_image",
     "split_validation",
 ]

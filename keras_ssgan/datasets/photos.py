@@ -1,0 +1,260 @@
+"""Photos and drawings of a digit, normalised as MNIST was made."""
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL import ImageOps
+
+from keras_ssgan.errors import InputError
+
+# MNIST's: "The original black and white (bilevel) images from NIST were size
+# normalized to fit in a 20x20 pixel box while preserving their aspect ratio
+# [...] the images were centered in a 28x28 image by computing the center of
+# mass of the pixels". (http://yann.lecun.com/exdb/mnist/)
+_INK_SIZE = 20
+_IMAGE_SIZE = 28
+# The pixel, from 0, where the images of MNIST have their centre of mass.
+_CENTER = 14
+
+# Photos are reduced to this many pixels first: it evens out their grain.
+_WORKING_SIZE = 1024
+# What differs less from the paper, of 255 levels, is no ink.
+_LEAST_CONTRAST = 16
+# What has less than this share of the strongest ink is paper.
+_LEAST_INK = 0.2
+# Share of the ink on each side that the box may miss: specks lie there.
+_SPECKS = 0.002
+
+
+def read_digit(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image of one digit and normalises it as MNIST was made.
+
+    The paper has to fill the picture: its colour is the median of the border.
+    Ink is what is darker, or what is lighter, whichever stands out more. It is
+    made light on black, scaled so that the longer side of its box is 20 pixels,
+    and centred by mass in 28x28 pixels, as [MNIST](
+    http://yann.lecun.com/exdb/mnist/) was. EXIF orientation is applied, and
+    transparent pixels lie on white, or on black where white shows no ink.
+
+    Args:
+        path: A file that Pillow can read, of any size up to Pillow's limit.
+
+    Returns:
+        uint8 array of shape `(28, 28)`, 0 is paper and 255 ink.
+
+    Raises:
+        InputError: If there is no readable image, or no ink on it.
+
+    Example:
+
+    >>> read_digit("photo.jpg").shape
+    (28, 28)
+    """
+    try:
+        image = _open(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    # Pillow's decoders raise many types on damaged files.
+    except Exception as error:
+        raise InputError(f"{path} is no readable image ({error})") from None
+    for paper in ("white", "black"):
+        ink = _find_ink(_lay_on(image, paper))
+        if ink is not None:
+            return _normalize(ink)
+    raise InputError(
+        f"{path} is blank; give a digit that stands out from its paper"
+    )
+
+
+def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
+    """Finds the files that a user names.
+
+    Args:
+        paths: Files; folders, of which every image is taken, recursively and
+            sorted, hidden ones aside; and patterns such as `scans/*.png`, as
+            `glob` reads them.
+
+    Returns:
+        List of `pathlib.Path`, in the order of `paths`.
+
+    Raises:
+        InputError: If one of `paths` stands for no file.
+
+    Example:
+
+    >>> find_images(["digit.png", "scans", "photos/*.jpg"])
+    """
+    files = []
+    for path in map(Path, paths):
+        names = [path] if path.exists() else _match(path)
+        found = [file for name in names for file in _expand(name)]
+        if not found:
+            raise InputError(
+                f"{path} stands for no image; give files, folders of images "
+                "or patterns such as 'scans/*.png'"
+            )
+        files += found
+    return files
+
+
+def _match(pattern):
+    """Lists what a pattern matches, sorted."""
+    return [
+        Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))
+    ]
+
+
+def _expand(path):
+    """Lists the images in a folder; a file stands for itself."""
+    if not path.is_dir():
+        return [path]
+    Image.init()
+    suffixes = {
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in Image.OPEN
+    }
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in suffixes
+        and file.is_file()
+        and not any(p.startswith(".") for p in file.relative_to(path).parts)
+    )
+
+
+def _open(path):
+    """Reads an image.
+
+    Returns:
+        Upright `PIL.Image.Image` of at most `_WORKING_SIZE` pixels a side,
+        `"RGBA"`, or `"F"` where there were more than eight bits a pixel.
+    """
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith(("I", "F")):
+            image = Image.fromarray(_to_levels(image))
+        else:
+            image = image.convert("RGBA")
+    image.thumbnail((_WORKING_SIZE, _WORKING_SIZE))
+    return image
+
+
+def _to_levels(image):
+    """Scales an image so that its largest value is 255.
+
+    For 16 bits often hold fewer, and floats have no range of their own.
+
+    Returns:
+        float32 array of shape `(height, width)`.
+    """
+    pixels = np.nan_to_num(np.asarray(image, "float32"), posinf=0.0, neginf=0.0)
+    return pixels * (255 / max(np.abs(pixels).max(), 1e-6))
+
+
+def _lay_on(image, paper):
+    """Fills what is transparent with a colour.
+
+    Returns:
+        float32 array of shape `(height, width, channels)`.
+    """
+    if image.mode == "RGBA":
+        ground = Image.new("RGBA", image.size, paper)
+        image = Image.alpha_composite(ground, image).convert("RGB")
+    pixels = np.asarray(image, "float32")
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _find_ink(pixels):
+    """Tells ink from paper, in the channel where it stands out most.
+
+    Args:
+        pixels: float32 array of shape `(height, width, channels)`.
+
+    Returns:
+        float32 array of shape `(height, width)`, from 0 for paper to 1 for the
+        strongest ink; `None` if all is paper.
+    """
+    border = np.concatenate(
+        [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    )
+    paper = np.median(border, axis=0)
+    # Grain and uneven light. The median, as ink may touch the border.
+    noise = 3 * np.median(np.abs(border - paper), axis=0)
+    lighter, darker = pixels - paper - noise, paper - pixels - noise
+    ink = np.concatenate([lighter, darker], axis=-1)
+    contrast = ink.max(axis=(0, 1))
+    best = contrast.argmax()
+    if contrast[best] < _LEAST_CONTRAST:
+        return None
+    ink = ink[..., best] / contrast[best]
+    return np.where(ink < _LEAST_INK, 0, ink)
+
+
+def _normalize(ink):
+    """Brings ink to MNIST's size and place.
+
+    Args:
+        ink: float32 array of shape `(height, width)`, 0 is paper.
+
+    Returns:
+        uint8 array of shape `(28, 28)`.
+    """
+    rows, columns = _extent(ink.sum(axis=1)), _extent(ink.sum(axis=0))
+    inside = np.zeros_like(ink)
+    box = slice(*rows), slice(*columns)
+    inside[box] = ink[box]
+    size = max(rows[1] - rows[0], columns[1] - columns[0]) / _INK_SIZE
+    top, bottom = _frame(inside.sum(axis=1), *rows, size)
+    left, right = _frame(inside.sum(axis=0), *columns, size)
+    # The frame may lie outside the image, but by less than its own size.
+    pad = int(np.ceil(_IMAGE_SIZE * size))
+    image = Image.fromarray(np.pad(inside, pad)).resize(
+        (_IMAGE_SIZE, _IMAGE_SIZE),
+        Image.Resampling.BILINEAR,
+        box=(left + pad, top + pad, right + pad, bottom + pad),
+    )
+    return _stretch(np.asarray(image))
+
+
+def _extent(profile):
+    """First and one past the last index of ink, specks aside.
+
+    Args:
+        profile: float array of shape `(n,)`, the ink in each row or column.
+    """
+    share = np.cumsum(profile) / profile.sum()
+    first, last = np.searchsorted(share, [_SPECKS, 1 - _SPECKS])
+    return first, last + 1
+
+
+def _frame(profile, first, last, size):
+    """Lays MNIST's frame around ink, moved where it would cut some off.
+
+    Args:
+        profile: float array of shape `(n,)`, the ink in each row or column.
+        first: int, where the ink begins.
+        last: int, one past its end.
+        size: float, what becomes one pixel, in pixels of the profile.
+
+    Returns:
+        Begin and end as floats, in pixels of the profile.
+    """
+    mass = (np.arange(len(profile)) + 0.5) @ profile / profile.sum()
+    begin = mass - (_CENTER + 0.5) * size
+    begin = np.clip(begin, last - _IMAGE_SIZE * size, first)
+    return begin, begin + _IMAGE_SIZE * size
+
+
+def _stretch(ink):
+    """Makes the stroke white, for a thin one gets faint when it is reduced.
+
+    Returns:
+        uint8 array of the shape of `ink`.
+    """
+    white = np.median(ink[ink > ink.max() / 2])
+    return np.rint((ink / white).clip(0, 1) * 255).astype("uint8")

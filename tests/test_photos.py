@@ -1,0 +1,330 @@
+"""Photos and drawings become what MNIST's images are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL import ImageDraw
+
+from keras_ssgan import datasets
+from keras_ssgan.errors import InputError
+
+# A seven and a four: neither is symmetric, so that a turned, mirrored or
+# inverted one is far from itself.
+_SEVEN = [(10, 10), (70, 10), (30, 110)]
+_FOUR = [(60, 110), (60, 10), (10, 75), (80, 75)]
+
+
+def _draw(strokes=_SEVEN, size=(120, 140), at=(15, 10), scale=1.0, width=12):
+    """Draws strokes, smooth at the edges; float coverage in [0, 1]."""
+    fine = 4
+    image = Image.new("L", (size[0] * fine, size[1] * fine))
+    points = [
+        ((x * scale + at[0]) * fine, (y * scale + at[1]) * fine)
+        for x, y in strokes
+    ]
+    ImageDraw.Draw(image).line(
+        points, fill=255, width=round(width * scale * fine), joint="curve"
+    )
+    return np.asarray(image.reduce(fine), "float64") / 255
+
+
+def _paint(coverage, ink, paper):
+    """Mixes the colours of ink and paper; uint8."""
+    if not np.isscalar(ink):
+        coverage = coverage[..., None]
+    mixed = coverage * np.array(ink) + (1 - coverage) * np.array(paper)
+    return Image.fromarray(np.rint(mixed).astype("uint8"))
+
+
+def _read(image, tmp_path, name="image.png", **options):
+    image.save(tmp_path / name, **options)
+    return datasets.read_digit(tmp_path / name)
+
+
+def _difference(one, other):
+    """Mean absolute difference, in levels of 255.
+
+    Two different digits differ by more than 30, a shift by a pixel by 12.
+    """
+    return np.abs(one.astype(float) - other).mean()
+
+
+@pytest.fixture
+def base(tmp_path):
+    """The seven in white on black, normalised."""
+    return _read(_paint(_draw(), 255, 0), tmp_path, "base.png")
+
+
+# === Size and place ===
+
+
+@pytest.mark.parametrize("strokes", [_SEVEN, _FOUR, [(0, 50), (110, 60)]])
+@pytest.mark.parametrize("scale", [0.15, 1.0, 6.0])
+def test_ink_is_20_pixels_long_and_centred_by_mass(strokes, scale, tmp_path):
+    side = int(160 * scale)
+    coverage = _draw(strokes, (side, side), (20 * scale, 9 * scale), scale)
+    digit = _read(_paint(coverage, 20, 230), tmp_path)
+    assert digit.dtype == np.uint8 and digit.shape == (28, 28)
+    rows, columns = (np.flatnonzero((digit > 64).any(axis)) for axis in (1, 0))
+    longer = max(np.ptp(rows), np.ptp(columns)) + 1
+    assert 19 <= longer <= 21
+    weights = digit / digit.sum()
+    for axis in (0, 1):
+        center = weights.sum(axis=1 - axis) @ np.arange(28)
+        # MNIST's lies at pixel 14 on average.
+        assert center == pytest.approx(14, abs=0.3)
+
+
+def test_the_proportions_stay(tmp_path):
+    coverage = np.zeros((300, 200))
+    coverage[20:120, 30:80] = 1
+    digit = _read(_paint(coverage, 0, 255), tmp_path)
+    height, width = ((digit / 255).sum(axis).max() for axis in (0, 1))
+    assert height == pytest.approx(20, abs=0.3)
+    assert width == pytest.approx(10, abs=0.3)
+
+
+def test_ink_that_is_heavy_at_one_end_is_not_cut_off(tmp_path):
+    coverage = np.zeros((200, 200))
+    coverage[10:190, 100:104] = coverage[10:40, 30:180] = 1
+    digit = _read(_paint(coverage, 0, 255), tmp_path)
+    rows = np.flatnonzero((digit > 32).any(axis=1))
+    assert np.ptp(rows) + 1 >= 19 and rows[-1] <= 27
+
+
+def test_an_image_as_in_mnist_stays_as_it_is(tmp_path):
+    image = np.zeros((28, 28), "uint8")
+    image[4:24, 12:17] = 255
+    # These ten pixels bring the centre of mass from row 13.5 to 14.
+    image[19, 7:12] = image[19, 17:22] = 255
+    digit = _read(Image.fromarray(image), tmp_path)
+    assert np.abs(digit.astype(int) - image).max() <= 1
+
+
+# === What people have ===
+
+
+def _sixteen_bits(image):
+    return Image.fromarray(np.asarray(image).astype("uint16") * 257)
+
+
+_PICTURES = {
+    "dark on light": lambda c: _paint(c, 0, 255),
+    "grey on grey": lambda c: _paint(c, 90, 140),
+    "colours": lambda c: _paint(c, (30, 60, 200), (250, 240, 190)),
+    "red on a green as light": lambda c: _paint(c, (255, 0, 0), (0, 130, 0)),
+    "yellow on white": lambda c: _paint(c, (255, 255, 0), (255, 255, 255)),
+    "palette": lambda c: _paint(c, 0, 255).convert("P"),
+    "16 bits": lambda c: _sixteen_bits(_paint(c, 0, 255)),
+    "12 of 16 bits": lambda c: Image.fromarray((c * 4095).astype("uint16")),
+}
+
+
+@pytest.mark.parametrize("name", _PICTURES)
+def test_colours_and_depth_do_not_matter(name, base, tmp_path):
+    digit = _read(_PICTURES[name](_draw()), tmp_path)
+    assert _difference(digit, base) < 1
+
+
+@pytest.mark.parametrize("ink", [(0, 0, 0), (255, 255, 255), (40, 90, 200)])
+def test_ink_on_a_transparent_ground_is_seen(ink, base, tmp_path):
+    pixels = np.empty((*_draw().shape, 4))
+    pixels[..., :3], pixels[..., 3] = ink, _draw() * 255
+    digit = _read(Image.fromarray(pixels.astype("uint8")), tmp_path)
+    assert _difference(digit, base) < 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("1", "png"), ("LA", "png"), ("CMYK", "tif"), ("F", "tif"), ("I", "tif")],
+)
+def test_modes_of_pillow_do_not_matter(mode, suffix, base, tmp_path):
+    image = _paint(_draw(), 0, 255).convert(mode)
+    digit = _read(image, tmp_path, f"image.{suffix}")
+    # One bit has no smooth edges.
+    assert _difference(digit, base) < (4 if mode == "1" else 1)
+
+
+@pytest.mark.parametrize(
+    ("at", "scale", "size"),
+    [
+        ((0, 0), 1.0, (100, 120)),
+        ((200, 90), 1.0, (400, 260)),
+        ((30, 30), 0.4, (100, 100)),
+        ((100, 400), 5.0, (1500, 1000)),
+        ((20, 20), 14.0, (1200, 1600)),
+    ],
+)
+def test_place_and_size_do_not_matter(at, scale, size, base, tmp_path):
+    coverage = _draw(at=at, scale=scale, size=size)
+    digit = _read(_paint(coverage, 40, 220), tmp_path)
+    assert _difference(digit, base) < 5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation, base, tmp_path):
+    # How a camera stores what, turned by the flag, is upright again.
+    inverse = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    image = _paint(_draw(), (0, 0, 0), (255, 255, 255))
+    if orientation > 1:
+        image = image.transpose(inverse[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    digit = _read(image, tmp_path, "photo.jpg", exif=exif, quality=95)
+    assert _difference(digit, base) < 3
+
+
+def test_uneven_light_grain_and_specks_do_not_matter(base, tmp_path):
+    rng = np.random.default_rng(0)
+    coverage = _draw(at=(300, 200), scale=3.0, size=(900, 700))
+    light = np.linspace(230, 160, 900)[None] + np.linspace(0, -20, 700)[:, None]
+    pixels = light * (1 - coverage) + 50 * coverage
+    pixels += rng.normal(0, 5, pixels.shape)
+    pixels[30:32, 840:842] = 40
+    image = Image.fromarray(pixels.clip(0, 255).astype("uint8"))
+    digit = _read(image, tmp_path, "photo.jpg", quality=80)
+    assert _difference(digit, base) < 5
+
+
+def test_the_grain_of_a_large_photo_does_not_matter(base, tmp_path):
+    coverage = _draw(at=(300, 200), scale=10.0, size=(2000, 1600))
+    pixels = 230 - 170 * coverage
+    pixels += np.random.default_rng(0).normal(0, 40, pixels.shape)
+    image = Image.fromarray(pixels.clip(0, 255).astype("uint8"))
+    assert _difference(_read(image, tmp_path), base) < 3
+
+
+def test_a_thin_pen_is_as_white_as_a_thick_one(tmp_path):
+    coverage = _draw(scale=6.0, size=(800, 800), width=1)
+    digit = _read(_paint(coverage, 0, 255), tmp_path)
+    assert digit.max() == 255
+    assert np.median(digit[digit > 64]) > 190
+
+
+def test_a_small_image_is_scaled_up(tmp_path):
+    pixels = np.zeros((8, 8), "uint8")
+    pixels[1:7, 3:5] = 255
+    digit = _read(Image.fromarray(pixels), tmp_path)
+    assert np.count_nonzero((digit > 127).any(axis=1)) in (19, 20, 21)
+
+
+# === Refusals ===
+
+
+def _noise():
+    return np.random.default_rng(0).normal(200, 4, (400, 300))
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((28, 28)),
+        np.full((50, 40), 255),
+        np.full((1, 1), 7),
+        np.full((50, 40, 3), (250, 240, 190)),
+        np.zeros((50, 40, 4)),
+        _noise(),
+    ],
+    ids=["black", "white", "one pixel", "colour", "transparent", "noise"],
+)
+def test_a_blank_image_is_refused(pixels, tmp_path):
+    image = Image.fromarray(pixels.astype("uint8"))
+    with pytest.raises(InputError, match="image.png is blank") as info:
+        _read(image, tmp_path)
+    assert "\n" not in str(info.value)
+
+
+def test_a_blank_image_of_floats_is_refused(tmp_path):
+    pixels = np.full((9, 9), np.nan, "float32")
+    with pytest.raises(InputError, match="blank"):
+        _read(Image.fromarray(pixels), tmp_path, "image.tif")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "does not exist"),
+        (b"no image", "no readable image"),
+        (b"\x89PNG\r\n\x1a\n", "no readable image"),
+    ],
+)
+def test_what_is_no_image_is_named(content, reason, tmp_path):
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"a.png .*{reason}") as info:
+        datasets.read_digit(path)
+    assert "\n" not in str(info.value)
+
+
+def test_a_truncated_photo_is_refused(tmp_path):
+    image = _paint(_draw(), (0, 0, 0), (255, 255, 255))
+    image.save(tmp_path / "whole.jpg")
+    half = (tmp_path / "whole.jpg").read_bytes()[:800]
+    (tmp_path / "half.jpg").write_bytes(half)
+    with pytest.raises(InputError, match="half.jpg is no readable image"):
+        datasets.read_digit(tmp_path / "half.jpg")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    _paint(_draw(), 0, 255).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(InputError, match="bomb.png .* exceeds limit"):
+        datasets.read_digit(tmp_path / "bomb.png")
+
+
+# === Finding files ===
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Images in a folder and its sub-folder, among what is none."""
+    names = ["b.png", "a.JPG", "notes.txt", ".hidden.png", "sub/c.tiff"]
+    names += ["sub/deep/d.webp", ".cache/e.png", "sub/model.keras"]
+    for name in names:
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "tree" / "empty").mkdir()
+    return tmp_path / "tree"
+
+
+def test_folders_are_searched_recursively_and_in_order(tree):
+    expected = ["a.JPG", "b.png", "sub/c.tiff", "sub/deep/d.webp"]
+    assert datasets.find_images([tree]) == [tree / name for name in expected]
+
+
+def test_files_folders_and_patterns_keep_their_order(tree):
+    found = datasets.find_images(
+        [tree / "sub", str(tree / "*.png"), tree / "notes.txt"]
+    )
+    names = ["sub/c.tiff", "sub/deep/d.webp", "b.png", "notes.txt"]
+    assert found == [tree / name for name in names]
+
+
+def test_a_pattern_may_reach_into_folders_and_match_them(tree):
+    deep = [tree / "sub/deep/d.webp"]
+    assert datasets.find_images([tree / "**" / "*.webp"]) == deep
+    assert datasets.find_images([tree / "su?" / "d*"]) == deep
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tree):
+    path = tree / "scan[1].png"
+    path.touch()
+    assert datasets.find_images([path]) == [path]
+
+
+@pytest.mark.parametrize("name", ["nothing.png", "*.bmp", "empty", "e*"])
+def test_what_matches_nothing_is_named(name, tree):
+    with pytest.raises(InputError) as info:
+        datasets.find_images([tree / "b.png", tree / name])
+    message = str(info.value)
+    assert str(tree / name) in message and "\n" not in message
