@@ -21,6 +21,7 @@ _MODULES = (
     "callbacks",
     "datasets",
     "evaluation",
+    "layers",
     "losses",
     "networks",
     "plotting",

@@ -11,8 +11,7 @@ def sample_affine(images, transforms):
 
     Where a map leaves the image, the nearest pixel on its edge is taken: what
     `keras.ops.image.affine_transform` computes with `fill_mode="nearest"`. That
-    one loops over the images in Python under PyTorch (20 times slower for a
-    batch of 64).
+    one loops over the images in Python under PyTorch.
 
     Args:
         images: Float tensor of shape `(batch, height, width, channels)`, of at

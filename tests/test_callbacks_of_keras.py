@@ -146,6 +146,34 @@ class PowerCut(Exception):
     pass
 
 
+def train_in_two(cut, epochs, data, backup):
+    """Trains until `cut` raises, then goes on with another model.
+
+    It shares nothing with the first, as in a new process.
+
+    Returns:
+        The second model and its history.
+    """
+    with pytest.raises(PowerCut):
+        train(
+            new_gan(),
+            data,
+            callbacks.BackupAndRestore(backup),
+            cut,
+            epochs=epochs,
+        )
+    resumed = new_gan(seed=1)
+    history = train(
+        resumed, data, callbacks.BackupAndRestore(backup), epochs=epochs
+    )
+    return resumed, history
+
+
+def assert_same_state(gan, expected):
+    for value, other in zip(state(gan), state(expected), strict=True):
+        assert_array_equal(value, other)
+
+
 def test_backup_and_restore_gives_what_an_uninterrupted_run_gives(
     tiny_data, tmp_path
 ):
@@ -156,25 +184,12 @@ def test_backup_and_restore_gives_what_an_uninterrupted_run_gives(
         if epoch == 1:
             raise PowerCut
 
-    backup = tmp_path / "backup"
     cut = callbacks.LambdaCallback(on_epoch_begin=cut_power)
-    with pytest.raises(PowerCut):
-        train(
-            new_gan(),
-            tiny_data,
-            callbacks.BackupAndRestore(backup),
-            cut,
-            epochs=3,
-        )
-    # A model that shares nothing with the first, as in a new process.
-    resumed = new_gan(seed=1)
-    history = train(
-        resumed, tiny_data, callbacks.BackupAndRestore(backup), epochs=3
-    )
+    backup = tmp_path / "backup"
+    resumed, history = train_in_two(cut, 3, tiny_data, backup)
     assert len(history["d_loss"]) == 2
     assert not backup.exists()
-    for value, other in zip(state(resumed), state(expected), strict=True):
-        assert_array_equal(value, other)
+    assert_same_state(resumed, expected)
 
 
 def test_a_run_cut_in_the_middle_of_an_epoch_starts_that_epoch_again(
@@ -187,20 +202,9 @@ def test_a_run_cut_in_the_middle_of_an_epoch_starts_that_epoch_again(
         if int(ops.convert_to_numpy(cut.model.optimizer.iterations)) == 3:
             raise PowerCut
 
-    backup = tmp_path / "backup"
     cut = callbacks.LambdaCallback(on_train_batch_end=cut_power)
-    with pytest.raises(PowerCut):
-        train(
-            new_gan(),
-            tiny_data,
-            callbacks.BackupAndRestore(backup),
-            cut,
-            epochs=2,
-        )
-    resumed = new_gan(seed=1)
-    train(resumed, tiny_data, callbacks.BackupAndRestore(backup), epochs=2)
-    for value, other in zip(state(resumed), state(expected), strict=True):
-        assert_array_equal(value, other)
+    resumed, _ = train_in_two(cut, 2, tiny_data, tmp_path / "backup")
+    assert_same_state(resumed, expected)
 
 
 # === Learning rates ===

@@ -30,8 +30,7 @@ def npz(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture
-def config(npz):
+def small_config(npz, **changes):
     return Config(
         dataset=npz,
         preset="tiny",
@@ -40,23 +39,20 @@ def config(npz):
         epochs=2,
         batch_size=30,
         seed=3,
+        **changes,
     )
+
+
+@pytest.fixture
+def config(npz):
+    return small_config(npz)
 
 
 @pytest.fixture(scope="module")
 def finished(npz, tmp_path_factory):
     """Folder and metrics of one complete run with a baseline."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    config = Config(
-        dataset=npz,
-        preset="tiny",
-        labels=0.5,
-        validation=0.2,
-        epochs=2,
-        batch_size=30,
-        seed=3,
-        baseline=True,
-    )
+    config = small_config(npz, baseline=True)
     return folder, training.train(config, folder, verbose=0)
 
 
