@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their set-up themselves.
 PYTHON ?= python3
-BACKENDS ?= tensorflow jax torch
+BACKENDS ?= jax tensorflow torch
 
 .PHONY: demo test format clean
 
@@ -9,13 +9,14 @@ demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/keras-ssgan train --dataset digits \
 		--preset compact --baseline --output runs/demo
 
+# Two backends at a time: the tests of one keep one core busy.
 test: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
-	for backend in $(BACKENDS); do \
-		echo "== $$backend" && \
-		KERAS_BACKEND=$$backend .venv-test/bin/python -m pytest || exit 1; \
-	done
+	$(MAKE) --jobs=2 --output-sync=target $(BACKENDS:%=test-%)
+
+test-%: .venv-test/installed
+	KERAS_BACKEND=$* .venv-test/bin/python -m pytest
 
 format: .venv-test/installed
 	.venv-test/bin/ruff check --fix .
