@@ -162,9 +162,6 @@ def _jax_conv_transpose(strides, padding):
     """Transposed convolution with gradients that XLA is quick at on a CPU."""
     import jax
 
-    def convolve(y, kernel):
-        return ops.conv(y, kernel, strides, padding)
-
     def forward(x, kernel):
         return ops.conv_transpose(x, kernel, strides, padding), (x, kernel)
 
@@ -172,8 +169,10 @@ def _jax_conv_transpose(strides, padding):
         x, kernel = residuals
         # The transpose of a convolution, so its gradients are those of the
         # convolution: XLA's own for the kernel takes 20 times as long.
-        y, pullback = jax.vjp(lambda k: convolve(cotangent, k), kernel)
-        return y, *pullback(x)
+        x_gradient, pullback = jax.vjp(
+            lambda kernel: ops.conv(cotangent, kernel, strides, padding), kernel
+        )
+        return x_gradient, *pullback(x)
 
     transposed = jax.custom_vjp(lambda x, kernel: forward(x, kernel)[0])
     transposed.defvjp(forward, backward)
@@ -194,7 +193,7 @@ def conv_transpose(x, kernel, strides, padding):
     Returns:
         Tensor of shape `(batch, new_height, new_width, filters)`.
     """
-    if BACKEND == "jax" and not keras.backend.is_keras_tensor(x):
+    if BACKEND == "jax":
         return _jax_conv_transpose(strides, padding)(x, kernel)
     return ops.conv_transpose(x, kernel, strides, padding)
 

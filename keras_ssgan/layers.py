@@ -24,14 +24,7 @@ class Conv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         size, strides = kernel.shape[0], self.strides[0]
         height, width = inputs.shape[1:3]
-        plain = (
-            self.data_format == "channels_last"
-            and self.groups == 1
-            and self.dilation_rate == (1, 1)
-            and self.kernel_size == (size, size)
-            and self.strides == (strides, strides)
-            and None not in (height, width)
-        )
+        plain = self.groups == 1 and _is_plain(self, inputs)
         if plain and size == strides and not (height % size or width % size):
             return _convolve_tiles(inputs, kernel)
         if (
@@ -55,15 +48,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
     def call(self, inputs):
         size, strides = self.kernel_size[0], self.strides[0]
-        plain = (
-            self.data_format == "channels_last"
-            and self.dilation_rate == (1, 1)
-            and self.output_padding is None
-            and self.kernel_size == (size, size)
-            and self.strides == (strides, strides)
-            and None not in inputs.shape[1:3]
-        )
-        if not plain:
+        if self.output_padding is not None or not _is_plain(self, inputs):
             return super().call(inputs)
         kernel = ops.cast(self.kernel, self.compute_dtype)
         one_pixel = inputs.shape[1:3] == (1, 1) and self.padding == "valid"
@@ -125,6 +110,16 @@ def stock(layer):
 
 
 # === Convolutions as matrix products ===
+
+
+def _is_plain(layer, inputs):
+    """Whether windows are square and solid, and the images' size is known."""
+    return (
+        layer.data_format == "channels_last"
+        and layer.dilation_rate == (1, 1)
+        and len(set(layer.kernel_size)) == len(set(layer.strides)) == 1
+        and None not in inputs.shape[1:3]
+    )
 
 
 def _convolve_tiles(x, kernel):

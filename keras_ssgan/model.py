@@ -430,9 +430,10 @@ class SemiSupervisedGAN(keras.Model):
 
         Returns:
             `keras.callbacks.History` with `d_loss` and its parts
-            `d_loss_supervised`, `d_loss_real` and `d_loss_fake`, `g_loss` and
-            its parts `g_loss_adversarial` and `g_loss_feature_matching`, each
-            a mean over the epoch, and `loss` and `accuracy`: cross-entropy
+            `d_loss_supervised`, `d_loss_real`, `d_loss_fake` and, with
+            `consistency`, `d_loss_consistency`; `g_loss` and its parts
+            `g_loss_adversarial` and `g_loss_feature_matching`; each a mean over
+            the epoch; and `loss` and `accuracy`: cross-entropy
             over the K classes and accuracy of the labelled images, which
             `evaluate` gives too.
 

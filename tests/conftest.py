@@ -104,6 +104,12 @@ def state(gan):
     ]
 
 
+def assert_same_state(gan, expected):
+    """Compares with what `state` gave, bit for bit."""
+    for value, other in zip(state(gan), expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
 @pytest.fixture
 def tiny_gan():
     """A compiled tiny GAN for 8x8 images and ten classes."""

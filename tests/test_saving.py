@@ -12,6 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conftest import assert_same_state
 from conftest import build_tiny_gan
 from conftest import new_gan
 from conftest import optimizers
@@ -28,11 +29,6 @@ BACKENDS = ("tensorflow", "jax", "torch")
 def train(gan, data, epochs=1):
     """Two steps an epoch, in order."""
     gan.fit(*data, batch_size=20, epochs=epochs, shuffle=False, verbose=0)
-
-
-def assert_same_state(gan, expected):
-    for value, other in zip(state(gan), expected, strict=True):
-        assert_array_equal(value, other)
 
 
 @pytest.fixture(scope="module")

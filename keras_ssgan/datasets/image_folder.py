@@ -1,6 +1,7 @@
 """Datasets as a folder of images, one sub-folder per class."""
 
 import collections
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -123,8 +124,15 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     >>> read_image("digit.png").shape
     (28, 28)
     """
-    try:
+    with unreadable_is_input_error(path):
         return _read_image(path, image_size=None)
+
+
+@contextlib.contextmanager
+def unreadable_is_input_error(path):
+    """Makes whatever Pillow raises on a file one line for the user."""
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     # Pillow's decoders raise many types on damaged files.

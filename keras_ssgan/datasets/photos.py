@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from keras_ssgan.datasets.image_folder import unreadable_is_input_error
 from keras_ssgan.errors import InputError
 
 # MNIST's: "The original black and white (bilevel) images from NIST were size
@@ -54,13 +55,8 @@ def read_digit(path: str | os.PathLike) -> np.ndarray:
     >>> read_digit("photo.jpg").shape
     (28, 28)
     """
-    try:
+    with unreadable_is_input_error(path):
         image = _open(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    # Pillow's decoders raise many types on damaged files.
-    except Exception as error:
-        raise InputError(f"{path} is no readable image ({error})") from None
     for paper in ("white", "black"):
         ink = _find_ink(_lay_on(image, paper))
         if ink is not None:
