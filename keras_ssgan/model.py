@@ -58,8 +58,9 @@ class SemiSupervisedGAN(keras.Model):
             but not their class, such as `augmentation.RandomAffine`; it takes
             and gives images like the discriminator's. `None` for none; what
             consistency compares then differs by dropout alone.
-        learning_rate: float, that of the two Adams which `compile` makes
-            unless it is given others.
+        learning_rate: float, or a
+            `keras.optimizers.schedules.LearningRateSchedule`, of the two Adams
+            which `compile` makes unless it is given others.
         ema_momentum: float, momentum of the moving average of the weights that
             these Adams keep, and that `fit` puts into the model when it ends
             (`use_ema` in `keras.optimizers.Optimizer`). `None` for none.
@@ -495,7 +496,9 @@ class SemiSupervisedGAN(keras.Model):
             logits, *other_logits = [
                 self.discriminator(view, training=True)[1] for view in views
             ]
-            _, fake_logits = self.discriminator(fakes, training=True)
+            # The moving statistics are for classifying, which is of real images.
+            with _preserved(self.discriminator.non_trainable_weights):
+                _, fake_logits = self.discriminator(fakes, training=True)
             parts = [
                 losses.supervised_loss(logits, labels, mask),
                 losses.real_loss(logits),
@@ -608,7 +611,7 @@ class SemiSupervisedGAN(keras.Model):
             "feature_matching": self.feature_matching,
             "consistency": self.consistency,
             "augmentation": serialize(self.augmentation),
-            "learning_rate": self.learning_rate,
+            "learning_rate": serialize(self.learning_rate),
             "ema_momentum": self.ema_momentum,
             "seed": self.seed,
         }
@@ -616,7 +619,8 @@ class SemiSupervisedGAN(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("discriminator", "generator", "augmentation"):
+        objects = ("discriminator", "generator", "augmentation", "learning_rate")
+        for key in objects:
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects
             )
@@ -645,8 +649,8 @@ def _means(total, *parts):
 def _preserved(variables):
     """Gives variables their values back on leaving.
 
-    The generator's update runs the discriminator in training mode, and its
-    moving statistics should not notice.
+    For passes in training mode that the discriminator's moving statistics
+    should not notice.
     """
     values = [ops.copy(variable.value) for variable in variables]
     try:

@@ -392,7 +392,7 @@ def train_step(
             )
         ]
         parts["consistency"] = consistency * sum(gaps) / len(gaps)
-    _, fake_logits = discriminator(fakes.detach(), update_statistics=True)
+    _, fake_logits = discriminator(fakes.detach(), update_statistics=False)
     supervised = torch.zeros((), dtype=torch.float64)
     for row, label, weight in zip(logits, labels, mask, strict=True):
         if weight > 0:
