@@ -60,6 +60,8 @@ class Checkpoints:
     def save(self, gan, progress):
         """Writes a checkpoint, and drops all but the last good one before it.
 
+        Nothing is done where the last good one is of the same progress.
+
         Args:
             gan: A compiled `SemiSupervisedGAN`.
             progress: A `Progress`.
@@ -88,9 +90,11 @@ class Checkpoints:
         for part in body:
             digest.update(part)
 
-        self.folder.mkdir(exist_ok=True)
         # Names sort by progress.
         path = self.folder / f"{progress.epoch:06}-{progress.step:08}.ckpt"
+        if path == self._last_good:
+            return
+        self.folder.mkdir(exist_ok=True)
         with (
             files.replacing(path) as temporary,
             temporary.open("wb") as file,
@@ -137,7 +141,8 @@ class Checkpoints:
         return None
 
     def _paths(self):
-        return sorted(self.folder.glob("*.ckpt"))
+        # A glob's * would find the temporary files, too.
+        return sorted(self.folder.glob("[0-9]*.ckpt"))
 
 
 def _state(gan):

@@ -77,6 +77,15 @@ def test_the_last_two_are_kept(saved, trained):
     assert names(saved) == ["000000-00000010.ckpt", "000001-00000000.ckpt"]
 
 
+def test_what_was_restored_is_not_saved_again(saved, trained):
+    checkpoints = Checkpoints(saved)
+    progress = checkpoints.restore(trained)
+    before = newest(saved).stat().st_ino
+    checkpoints.save(trained, progress)
+    assert len(names(saved)) == 2
+    assert newest(saved).stat().st_ino == before
+
+
 def test_a_broken_one_does_not_count_as_one_of_two(saved, trained):
     flip(newest(saved), -1)
     checkpoints = Checkpoints(saved)
