@@ -17,6 +17,7 @@ from pathlib import Path
 
 from keras_ssgan import __version__
 from keras_ssgan.errors import InputError
+from keras_ssgan.errors import RunStopped
 from keras_ssgan.settings import presets
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -31,7 +32,8 @@ def main(argv=None):
         argv: List of arguments. Defaults to those of the process.
 
     Returns:
-        Exit code: 0, or 2 where the user has something to mend.
+        Exit code: 0, or 2 where the user has something to mend, 1 where
+        training has failed, 130 or 143 where a signal stopped it.
     """
     arguments = parse(argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -45,6 +47,12 @@ def main(argv=None):
     except InputError as error:
         print(f"keras-ssgan: {error}", file=sys.stderr)
         return 2
+    except RunStopped as stop:
+        print(f"keras-ssgan: {stop}", file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("keras-ssgan: stopped", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -83,13 +91,19 @@ def _train(arguments):
         if name in training.Config.__dataclass_fields__ and value is not None
     }
     if arguments.resume:
+        if arguments.output is None:
+            raise InputError("--resume needs --output, the folder of the run")
         config = training.read_config(arguments.output, **settings)
     else:
         config = training.Config(**settings)
     name = Path(config.dataset).stem
     folder = arguments.output or Path("runs") / f"{name}-{config.preset}"
     metrics = training.train(
-        config, folder, arguments.resume, verbose=_verbosity(arguments)
+        config,
+        folder,
+        arguments.resume,
+        verbose=_verbosity(arguments),
+        checkpoint_every=arguments.checkpoint_every,
     )
     counts = metrics["images"]
     labels = counts["train_labels"]
@@ -276,7 +290,15 @@ def _add_train(commands):
     add(
         "--resume",
         action="store_true",
-        help="go on with the run in --output after its last finished epoch",
+        help="go on with the run in --output from its last checkpoint",
+    )
+    add(
+        "--checkpoint-every",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="time between checkpoints; one after each epoch comes on top "
+        "(default: 120)",
     )
 
 

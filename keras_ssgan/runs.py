@@ -1,6 +1,8 @@
-"""Reading models back from the folder of a run."""
+"""Reading back what the folder of a run holds."""
 
+import csv
 import json
+import shlex
 from pathlib import Path
 
 import keras
@@ -44,6 +46,32 @@ def load_gan(path):
     return model
 
 
+def read_history(folder):
+    """The logs of a run's finished epochs.
+
+    Args:
+        folder: Path of a run's folder.
+
+    Returns:
+        Dict from the name of a figure to its values, one per epoch; NaN where
+        there is none.
+    """
+    path = Path(folder) / "history.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    history = {}
+    for name in rows[0] if rows else []:
+        cells = [row[name] for row in rows]
+        # Keras makes a column for each validation figure there could be.
+        if set(cells) != {"NA"}:
+            history[name] = [
+                float("nan") if cell == "NA" else float(cell) for cell in cells
+            ]
+    return history
+
+
 def load_class_names(path, num_classes):
     """The names of the classes of a run.
 
@@ -68,6 +96,22 @@ def learnt_from_mnist_format(path):
         bool; `True` where it is not known.
     """
     return _read_metrics(path).get("image_size", [28, 28]) == [28, 28]
+
+
+def resume_command(folder):
+    """The command that goes on with a run, on the backend that it runs on.
+
+    Args:
+        folder: Path of the run's folder.
+
+    Returns:
+        str, for a shell.
+    """
+    backend = keras.backend.backend()
+    return (
+        f"keras-ssgan train --resume --backend {backend} --output "
+        f"{shlex.quote(str(folder))}"
+    )
 
 
 def classify(model, images):

@@ -1,10 +1,13 @@
 """One training run, from its settings to a folder of results."""
 
-import csv
+import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import math
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -16,12 +19,29 @@ from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
 from keras_ssgan import evaluation
+from keras_ssgan import files
 from keras_ssgan import losses
 from keras_ssgan import plotting
+from keras_ssgan.checkpoints import Checkpoints
+from keras_ssgan.checkpoints import Progress
 from keras_ssgan.errors import InputError
+from keras_ssgan.errors import RunStopped
+from keras_ssgan.interruption import Interruption
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.runs import read_history
+from keras_ssgan.runs import resume_command
 from keras_ssgan.settings import get_preset
 
+# Disk full or over quota, file too large, no right to write, disk broken.
+_DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -134,32 +154,42 @@ def load_split(config):
     )
 
 
-def train(config, folder, resume=False, verbose="auto"):
+def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
     """Trains a GAN and writes everything that is known of it.
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
     `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
-    `classifier.keras`, and for resuming `checkpoint.keras`. The test images
-    are looked at once, at the end.
+    `classifier.keras`, and for resuming `checkpoints/`. The test images are
+    looked at once, at the end.
+
+    A run that was broken off at any moment and is resumed, on the same backend
+    and machine, ends with the very weights of one that was not. SIGINT and
+    SIGTERM are answered after the running step, with a checkpoint.
 
     Args:
         config: A `Config`.
-        folder: Path of the run's folder. It must not exist, unless to resume.
-        resume: Whether to go on after the last finished epoch of the run in
+        folder: Path of the run's folder. It must not exist, or be empty,
+            unless to resume.
+        resume: Whether to go on from the last checkpoint of the run in
             `folder`, which must have the same settings; `epochs` may differ.
         verbose: As in `keras.Model.fit`.
+        checkpoint_every: float, seconds between two checkpoints of an epoch;
+            one after each epoch comes on top.
 
     Returns:
         Dict of the results, as in `metrics.json`.
 
     Raises:
         InputError: If a setting, the dataset or the folder is not usable;
-            nothing is written then.
+            nothing is written then. Also if a disk is full: what was saved is
+            intact then.
+        RunStopped: If the run was interrupted, or if training has failed
+            (see `callbacks.Checkpoint`).
     """
     folder = Path(folder)
     if resume:
         _check_same_run(config, read_config(folder))
-    elif folder.exists():
+    elif folder.exists() and not files.is_empty(folder):
         raise InputError(
             f"{folder} exists already; choose another output folder, or "
             "continue its run with --resume"
@@ -173,64 +203,149 @@ def train(config, folder, resume=False, verbose="auto"):
     )
     keras.utils.set_random_seed(config.seed)
     gan = _build_gan(config, len(split.class_names))
-    steps_per_epoch = len(mix(config, split))
-    if (folder / "checkpoint.keras").exists():
-        gan = keras.saving.load_model(folder / "checkpoint.keras")
-    # The model itself tells, since it is replaced as a whole after an epoch.
-    finished = int(gan.optimizer.iterations.numpy()) // steps_per_epoch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", dataclasses.asdict(config))
-    _truncate_history(folder, finished)
-    start = time.perf_counter()
-    gan.fit(
-        mix(config, split, initial_epoch=finished),
-        epochs=config.epochs,
-        initial_epoch=finished,
-        # The dataset shuffles by itself, reproducibly.
-        shuffle=False,
-        validation_data=split.validation if len(split.validation[1]) else None,
-        callbacks=[
-            callbacks.SampleGrid(folder / "samples"),
-            keras.callbacks.CSVLogger(folder / "history.csv", append=resume),
-            # Last: with it, the epoch is finished.
-            callbacks.LatestModel(folder / "checkpoint.keras"),
-        ],
-        verbose=verbose,
-    )
-    seconds = time.perf_counter() - start
-
-    metrics = {
-        "class_names": split.class_names,
-        "images": counts,
-        "image_size": list(split.test[0].shape[1:3]),
-        "test": _test(gan.classifier(), split.test, verbose),
-        "seconds": round(seconds, 1),
-        "backend": keras.backend.backend(),
-        "versions": {
-            "keras": keras.version(),
-            "keras_ssgan": keras_ssgan.__version__,
-        },
-    }
-    if config.baseline:
-        _logger.info(
-            "Now the same network on the labelled images alone, quietly"
+    with _resumable(folder):
+        start = time.perf_counter()
+        checkpoints = Checkpoints(folder / "checkpoints")
+        progress = _start(config, folder, gan, split, checkpoints)
+        _fit(
+            config,
+            folder,
+            gan,
+            split,
+            checkpoints,
+            progress,
+            verbose,
+            checkpoint_every,
         )
-        baseline = train_baseline(
-            config, split, config.epochs * steps_per_epoch
-        )
-        metrics["baseline"] = _test(baseline, split.test, verbose)
-    _write_results(folder, gan, metrics)
+        seconds = time.perf_counter() - start
+
+        metrics = {
+            "class_names": split.class_names,
+            "images": counts,
+            "image_size": list(split.test[0].shape[1:3]),
+            "test": _test(gan.classifier(), split.test, verbose),
+            "seconds": round(seconds, 1),
+            "backend": keras.backend.backend(),
+            "versions": {
+                "keras": keras.version(),
+                "keras_ssgan": keras_ssgan.__version__,
+            },
+        }
+        if config.baseline:
+            _logger.info(
+                "Now the same network on the labelled images alone, quietly"
+            )
+            baseline = train_baseline(
+                config, split, config.epochs * progress.steps_per_epoch
+            )
+            metrics["baseline"] = _test(baseline, split.test, verbose)
+        _write_results(folder, gan, metrics)
     return metrics
 
 
-def mix(config, split, initial_epoch=0):
+@contextlib.contextmanager
+def _resumable(folder):
+    """Says how to go on where the run is ended from outside."""
+    command = resume_command(folder)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunStopped(
+            f"stopped; go on with: {command}", 128 + signal.SIGINT
+        ) from None
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        message = f"could not write to {folder}: {os.strerror(error.errno)}"
+        if (folder / "config.json").exists():
+            message += (
+                "; what was saved before is intact; once that is mended, go "
+                f"on with: {command}"
+            )
+        raise InputError(message) from None
+
+
+def _start(config, folder, gan, split, checkpoints):
+    """Puts the folder and the model in the state of the last checkpoint.
+
+    Returns:
+        The `Progress` of that checkpoint, or of a run that has not begun.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    steps_per_epoch = len(mix(config, split))
+    progress = checkpoints.restore(gan)
+    if progress is None:
+        progress = Progress(steps_per_epoch)
+    elif progress.steps_per_epoch != steps_per_epoch:
+        raise InputError(
+            f"the dataset has changed: an epoch had {progress.steps_per_epoch} "
+            f"steps and has {steps_per_epoch} now; resume with the images that "
+            "the run was started with"
+        )
+    files.remove_leftovers(folder)
+    _write_json(folder / "config.json", dataclasses.asdict(config))
+    # Rows of epochs whose end was not saved are dropped.
+    with files.replacing(folder / "history.csv") as temporary:
+        temporary.write_bytes(progress.history.encode())
+    return progress
+
+
+def _fit(
+    config,
+    folder,
+    gan,
+    split,
+    checkpoints,
+    progress,
+    verbose,
+    checkpoint_every,
+):
+    """Trains from the given progress to the last epoch."""
+    with Interruption() as interruption:
+
+        def fit(progress, epochs):
+            gan.fit(
+                mix(config, split, progress.epoch, progress.step),
+                epochs=epochs,
+                initial_epoch=progress.epoch,
+                # The dataset shuffles by itself, reproducibly.
+                shuffle=False,
+                validation_data=(
+                    split.validation if len(split.validation[1]) else None
+                ),
+                callbacks=[
+                    callbacks.SampleGrid(folder / "samples"),
+                    keras.callbacks.CSVLogger(
+                        folder / "history.csv", append=True
+                    ),
+                    # Last: with it, the epoch is finished.
+                    callbacks.Checkpoint(
+                        checkpoints,
+                        progress,
+                        folder,
+                        interruption,
+                        checkpoint_every,
+                    ),
+                ],
+                verbose=verbose,
+            )
+
+        if progress.step and progress.epoch < config.epochs:
+            # Keras counts the batches of an epoch once per `fit`, and ends it
+            # with averaged weights: the others are read back.
+            fit(progress, progress.epoch + 1)
+            progress = checkpoints.restore(gan)
+        fit(progress, config.epochs)
+
+
+def mix(config, split, initial_epoch=0, initial_batch=0):
     """The training images in batches of labelled and unlabelled ones.
 
     Args:
         config: A `Config`.
         split: A `Split`.
         initial_epoch: int, epoch that comes first.
+        initial_batch: int, batch of it that comes first.
 
     Returns:
         A `datasets.MixedDataset`.
@@ -247,6 +362,7 @@ def mix(config, split, initial_epoch=0):
         labeled_per_batch=labeled_per_batch,
         seed=config.seed,
         initial_epoch=initial_epoch,
+        initial_batch=initial_batch,
     )
 
 
@@ -307,32 +423,6 @@ def _test(classifier, test, verbose):
     return evaluation.classification_report(labels, probabilities)
 
 
-def read_history(folder):
-    """The logs of a run's finished epochs.
-
-    Args:
-        folder: Path of a run's folder.
-
-    Returns:
-        Dict from the name of a figure to its values, one per epoch; NaN where
-        there is none.
-    """
-    path = Path(folder) / "history.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    history = {}
-    for name in rows[0] if rows else []:
-        cells = [row[name] for row in rows]
-        # Keras makes a column for each validation figure there could be.
-        if set(cells) != {"NA"}:
-            history[name] = [
-                float("nan") if cell == "NA" else float(cell) for cell in cells
-            ]
-    return history
-
-
 def read_config(folder, **changes):
     """The settings of a run.
 
@@ -371,25 +461,25 @@ def _check_same_run(config, earlier):
             )
 
 
-def _truncate_history(folder, num_epochs):
-    """Drops the rows of epochs whose model was not saved any more."""
-    path = folder / "history.csv"
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(lines[: num_epochs + 1]))
-
-
 def _write_json(path, content):
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _write_results(folder, gan, metrics):
-    # Unlike the checkpoint, `gan` has the moving average for weights by now.
-    gan.save(folder / "gan.keras")
-    gan.classifier().save(folder / "classifier.keras")
-    plotting.curves(read_history(folder)).save(folder / "curves.png")
-    plotting.confusion_matrix(
+    curves = plotting.curves(read_history(folder))
+    confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
-    ).save(folder / "confusion.png")
+    )
+    for name, save in {
+        # Unlike the checkpoint, `gan` has the moving average for weights by
+        # now.
+        "gan.keras": gan.save,
+        "classifier.keras": gan.classifier().save,
+        "curves.png": curves.save,
+        "confusion.png": confusion.save,
+    }.items():
+        with files.replacing(folder / name) as temporary:
+            save(temporary)
     # Last: where it stands, the run is complete.
     _write_json(folder / "metrics.json", metrics)

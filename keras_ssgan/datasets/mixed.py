@@ -38,6 +38,7 @@ class MixedDataset(keras.utils.PyDataset):
             share of labelled images in the data, one at least.
         seed: Seed of the order of the images, a non-negative integer.
         initial_epoch: The epoch to begin with, counted from 0.
+        initial_batch: The batch to begin that epoch with, counted from 0.
         **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
             `keras.utils.PyDataset`. Indexing an array gains nothing from them,
             and with workers Keras mixes neighbouring epochs if `fit` has to
@@ -66,6 +67,7 @@ class MixedDataset(keras.utils.PyDataset):
         labeled_per_batch: int | None = None,
         seed: int = 0,
         initial_epoch: int = 0,
+        initial_batch: int = 0,
         **kwargs,
     ):
         check_images(x)
@@ -81,12 +83,23 @@ class MixedDataset(keras.utils.PyDataset):
         self._labeled = np.flatnonzero(self._y >= 0)
         self._unlabeled = np.flatnonzero(self._y < 0)
         self.labeled_per_batch = self._resolve_share(labeled_per_batch)
+        _check_integer("initial_batch", initial_batch, at_least=0)
+        if initial_batch >= self._count_batches():
+            raise InputError(
+                f"initial_batch is {initial_batch} and an epoch has "
+                f"{self._count_batches()} batches; give a smaller one"
+            )
+        self._first_batch = initial_batch
         self._cached_order = None
         self._epoch_begun = False
         self._drawn = set()  # Indices of the epoch's batches so far.
 
     def __len__(self):
-        """Returns the number of batches in an epoch."""
+        """Returns the number of batches in the current epoch."""
+        return self._count_batches() - self._first_batch
+
+    def _count_batches(self):
+        """Counts the batches of a whole epoch."""
         if len(self._unlabeled) == 0:
             return math.ceil(len(self._labeled) / self.batch_size)
         per_batch = self.batch_size - self.labeled_per_batch
@@ -102,7 +115,7 @@ class MixedDataset(keras.utils.PyDataset):
             `(images, labels)`: images as in `x`, and labels, int32 of shape
             `(batch_size,)`. The labelled ones come first.
         """
-        index = range(len(self))[index]
+        index = range(len(self))[index] + self._first_batch
         labeled, unlabeled = self._order()
         start = index * self.labeled_per_batch
         labeled = labeled[start : start + self.labeled_per_batch]
@@ -133,6 +146,7 @@ class MixedDataset(keras.utils.PyDataset):
         complete = uncounted or len(self._drawn) == len(self)
         if self._epoch_begun and complete:
             self.epoch += 1
+            self._first_batch = 0
             self._drawn = set()
         self._epoch_begun = False
 
@@ -183,7 +197,7 @@ class MixedDataset(keras.utils.PyDataset):
         """Counts the labelled images, repeats included, of an epoch."""
         if len(self._unlabeled) == 0:
             return len(self._labeled)
-        full_batches = len(self) - 1
+        full_batches = self._count_batches() - 1
         per_batch = self.batch_size - self.labeled_per_batch
         rest = len(self._unlabeled) - full_batches * per_batch
         in_last = max(1, round(self.labeled_per_batch * rest / per_batch))

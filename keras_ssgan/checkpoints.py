@@ -1,0 +1,205 @@
+"""Checkpoints that a run goes on from as if it had never stopped.
+
+A checkpoint is one file: a line with the SHA-256 of all that follows, a line of
+JSON, and the raw values of the variables one after the other. Nothing in it is
+executed, and nothing but the model's own shapes decides what is allocated.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from keras_ssgan import files
+from keras_ssgan.errors import InputError
+
+_FORMAT = 1
+_DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    The batches follow from the seed, the epoch and the step alone (see
+    `datasets.MixedDataset`), so this is the order of the data, too.
+
+    Attributes:
+        steps_per_epoch: int.
+        epoch: int, the running epoch, from 0.
+        step: int, steps of it that are done.
+        history: Text of `history.csv`, a row for each finished epoch.
+    """
+
+    steps_per_epoch: int
+    epoch: int = 0
+    step: int = 0
+    history: str = ""
+
+    def __str__(self):
+        return f"{self.epoch} epochs and {self.step} steps"
+
+
+class Checkpoints:
+    """The last two good checkpoints of a run, in a folder of their own.
+
+    Args:
+        folder: Path of the folder; it is created.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._last_good = None
+
+    def save(self, gan, progress):
+        """Writes a checkpoint, and drops all but the last good one before it.
+
+        Nothing is done where the last good one is of the same progress.
+
+        Args:
+            gan: A compiled `SemiSupervisedGAN`.
+            progress: A `Progress`.
+
+        Raises:
+            FloatingPointError: If a weight, an optimizer's variable or a mean
+                loss is NaN or infinite; nothing is written then.
+            OSError: If the file cannot be written; those before it stay.
+        """
+        arrays = [
+            np.ascontiguousarray(ops.convert_to_numpy(variable.value))
+            for variable in _state(gan)
+        ]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise FloatingPointError("a weight or a loss is NaN or infinite")
+        header = {
+            "format": _FORMAT,
+            "progress": dataclasses.asdict(progress),
+            "dtypes": [array.dtype.name for array in arrays],
+        }
+        body = [
+            json.dumps(header).encode() + b"\n",
+            *(array.reshape(-1).view("uint8") for array in arrays),
+        ]
+        digest = hashlib.sha256()
+        for part in body:
+            digest.update(part)
+
+        # Names sort by progress.
+        path = self.folder / f"{progress.epoch:06}-{progress.step:08}.ckpt"
+        if path == self._last_good:
+            return
+        self.folder.mkdir(exist_ok=True)
+        with (
+            files.replacing(path) as temporary,
+            temporary.open("wb") as file,
+        ):
+            file.write(digest.hexdigest().encode() + b"\n")
+            file.writelines(body)
+        for other in self._paths():
+            if other not in (path, self._last_good):
+                other.unlink()
+        self._last_good = path
+
+    def restore(self, gan):
+        """Gives a model the state of the newest good checkpoint.
+
+        A checkpoint that is broken is skipped, with a warning that says why.
+
+        Args:
+            gan: A compiled `SemiSupervisedGAN`; it is not touched unless a
+                checkpoint is good.
+
+        Returns:
+            The checkpoint's `Progress`, or `None` if there is no checkpoint.
+
+        Raises:
+            InputError: If there are checkpoints and none is good.
+        """
+        files.remove_leftovers(self.folder)
+        paths = self._paths()
+        for path in reversed(paths):
+            try:
+                progress, arrays = _read(path, _state(gan))
+            except (OSError, ValueError) as error:
+                _logger.warning("Skipped the checkpoint %s: %s", path, error)
+                continue
+            for variable, array in zip(_state(gan), arrays, strict=True):
+                variable.assign(array)
+            self._last_good = path
+            return progress
+        if paths:
+            raise InputError(
+                f"none of the {len(paths)} checkpoints in {self.folder} is "
+                "good; start the run again in another folder"
+            )
+        return None
+
+    def _paths(self):
+        # A glob's * would find the temporary files, too.
+        return sorted(self.folder.glob("[0-9]*.ckpt"))
+
+
+def _state(gan):
+    """The variables that decide how training goes on."""
+    return (
+        gan.trainable_variables
+        # The random states are among them.
+        + gan.non_trainable_variables
+        + gan.optimizer.variables
+        # An epoch's means go on from where they were.
+        + gan.metrics_variables
+    )
+
+
+def _read(path, variables):
+    """Reads a checkpoint and checks all of it.
+
+    Returns:
+        `(progress, arrays)`, one array for each of the variables.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is broken, with the reason.
+    """
+    data = path.read_bytes()
+    body = memoryview(data)[_DIGEST_LENGTH + 1 :]
+    if hashlib.sha256(body).hexdigest().encode() != data[:_DIGEST_LENGTH]:
+        raise ValueError(
+            f"its checksum is not that of its {len(data)} bytes, so it was cut "
+            "short or changed"
+        )
+    end = data.find(b"\n", _DIGEST_LENGTH + 1) + 1
+    progress, dtypes = _parse_header(data[_DIGEST_LENGTH + 1 : end])
+
+    if len(dtypes) != len(variables):
+        raise ValueError("it is of another network")
+    sizes = [
+        dtype.itemsize * math.prod(variable.shape)
+        for dtype, variable in zip(dtypes, variables, strict=True)
+    ]
+    if end + sum(sizes) != len(data):
+        raise ValueError("it is of another network")
+    arrays = []
+    for variable, dtype, size in zip(variables, dtypes, sizes, strict=True):
+        array = np.frombuffer(data[end : end + size], dtype)
+        arrays.append(array.reshape(variable.shape))
+        end += size
+    return progress, arrays
+
+
+def _parse_header(line):
+    try:
+        header = json.loads(line)
+        if header["format"] != _FORMAT:
+            raise ValueError
+        progress = Progress(**header["progress"])
+        dtypes = [np.dtype(name) for name in header["dtypes"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError("another version of keras_ssgan wrote it") from None
+    return progress, dtypes

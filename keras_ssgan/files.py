@@ -1,0 +1,77 @@
+"""Files that are whole, or not there at all."""
+
+import contextlib
+import os
+from pathlib import Path
+
+_PREFIX = ".writing-"
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Writes a file that takes its place only once it is on the disk.
+
+    Whatever happens meanwhile, even a power cut, the place holds all of the
+    old file or all of the new one.
+
+    Args:
+        path: Where the file goes; what is there is replaced.
+
+    Yields:
+        Path of a temporary file to write, in the same folder and with the same
+        suffix.
+
+    Example:
+
+    ```python
+    with replacing("settings.json") as temporary:
+        temporary.write_text("{}")
+    ```
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        # Not O_RDONLY: Windows flushes what may be written alone.
+        _sync(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if os.name == "posix":
+        # The new name is an entry of the folder, which is cached as well.
+        _sync(path.parent, os.O_RDONLY)
+
+
+def remove_leftovers(folder):
+    """Removes the temporary files of writers that were killed.
+
+    Args:
+        folder: Path of a folder; it may be missing.
+    """
+    for path in Path(folder).glob(f"{_PREFIX}*"):
+        path.unlink()
+
+
+def is_empty(folder):
+    """Whether a path is a folder with nothing but a killed writer's leftovers.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        bool.
+    """
+    folder = Path(folder)
+    return folder.is_dir() and all(
+        path.name.startswith(_PREFIX) for path in folder.iterdir()
+    )
+
+
+def _sync(path, flags):
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,359 @@
+"""A run that ends at any moment and is resumed is the run that did not end."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssgan import callbacks
+from keras_ssgan import cli
+from keras_ssgan import settings
+from keras_ssgan import training
+from keras_ssgan.errors import InputError
+from keras_ssgan.errors import RunStopped
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Settings of a run on 120 training images; epochs of four steps."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(
+        path,
+        x_train=rng.integers(0, 256, (120, 8, 8), dtype="uint8"),
+        y_train=np.arange(120) % 10,
+        x_test=rng.integers(0, 256, (30, 8, 8), dtype="uint8"),
+        y_test=np.arange(30) % 10,
+    )
+    return training.Config(
+        dataset=str(path),
+        preset="tiny",
+        labels=0.5,
+        validation=0.2,
+        epochs=3,
+        batch_size=30,
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(config, tmp_path_factory):
+    """Folder of the run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    training.train(config, folder, verbose=0)
+    return folder
+
+
+def assert_same_results(folder, expected):
+    """Compares the histories, and every variable of the models, bit for bit."""
+    for name in ("history.csv", "samples/epoch_003.png"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes()
+    ours, theirs = (
+        keras.saving.load_model(run / "gan.keras") for run in (folder, expected)
+    )
+    for value, other in zip(
+        ours.variables + ours.optimizer.variables,
+        theirs.variables + theirs.optimizer.variables,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(value.numpy(), other.numpy())
+
+
+def command(config, folder, *more):
+    arguments = ["train", "--dataset", config.dataset, "--preset", "tiny"]
+    arguments += ["--labels", "0.5", "--validation", "0.2", "--epochs", "3"]
+    arguments += ["--batch-size", "30", "--seed", "3", "--quiet"]
+    return [*arguments, "--output", str(folder), *more]
+
+
+class At(callbacks.SampleGrid):
+    """Does something before the n-th step of a run, counted from 0."""
+
+    def __init__(self, step, do, folder):
+        super().__init__(folder)
+        self.step = step
+        self.do = do
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.step == 0:
+            self.do(self.model)
+        self.step -= 1
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """`at(step, do)`: `do(model)` will be called before that step."""
+
+    def arrange(step, do):
+        monkeypatch.setattr(
+            training.callbacks, "SampleGrid", partial(At, step, do)
+        )
+
+    yield arrange
+
+
+# === Killed ===
+
+# The n-th time that the process is about to have a file, or its name, on the
+# disk it kills itself. Else the command line as it is.
+KILLED = """
+import json, os, signal, sys
+
+preset, call, count, *arguments = sys.argv[1:]
+left = int(count)
+
+def die_in(name):
+    genuine = getattr(os, name)
+    def counting(*args):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return genuine(*args)
+    setattr(os, name, counting)
+
+die_in(call)
+from keras_ssgan import cli, settings
+settings.PRESETS["tiny"] = settings.Preset(**json.loads(preset))
+sys.exit(cli.main(arguments))
+"""
+
+
+def kill(call, count, *arguments):
+    preset = json.dumps(dataclasses.asdict(settings.PRESETS["tiny"]))
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, preset, call, str(count), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+def test_a_run_killed_while_it_wrote_checkpoints_ends_as_if_it_had_not_been(
+    config, unbroken, tmp_path
+):
+    folder = tmp_path / "run"
+    rng = np.random.default_rng(0)
+    # There are two calls of fsync, and one of replace, for each file.
+    kill_at = [
+        ("fsync", 6 + rng.integers(8)),
+        ("replace", 4 + rng.integers(4)),
+    ]
+    seen = []
+    for call, count in kill_at:
+        resume = ["--resume"] if seen else []
+        arguments = command(config, folder, "--checkpoint-every", "0", *resume)
+        kill(call, count, *arguments)
+        seen.append(sorted((folder / "checkpoints").glob("*.ckpt"))[-1].name)
+    # Each came further than the one before, and none to the end.
+    assert seen == sorted(set(seen))
+    assert not (folder / "gan.keras").exists()
+    training.train(config, folder, resume=True, verbose=0)
+    assert_same_results(folder, unbroken)
+    assert not list(folder.rglob(".writing-*"))
+
+
+# === Resumed ===
+
+
+class PowerCut(Exception):
+    pass
+
+
+# Before a step, the state that it starts from is still to be saved; after an
+# epoch it is at once.
+@pytest.mark.parametrize("step, saved", [(2, 1), (4, 4), (11, 10)])
+def test_a_run_cut_between_two_steps_goes_on_from_the_last_one_saved(
+    step, saved, config, unbroken, tmp_path, at
+):
+    def cut(model):
+        raise PowerCut
+
+    at(step, cut)
+    with pytest.raises(PowerCut):
+        training.train(config, tmp_path, verbose=0, checkpoint_every=0)
+    trained = []
+    at(0, lambda model: trained.append(int(model.optimizer.iterations.numpy())))
+    training.train(config, tmp_path, resume=True, verbose=0)
+    assert trained[0] == saved
+    assert_same_results(tmp_path, unbroken)
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_its_steps(
+    config, unbroken, tmp_path, at, caplog
+):
+    def cut(model):
+        raise PowerCut
+
+    at(7, cut)
+    with pytest.raises(PowerCut):
+        training.train(config, tmp_path, verbose=0, checkpoint_every=0)
+    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    (tmp_path / "history.csv").write_text("torn")
+    at(-1, cut)
+    training.train(config, tmp_path, resume=True, verbose=0)
+    assert f"Skipped the checkpoint {newest}" in caplog.text
+    assert_same_results(tmp_path, unbroken)
+
+
+def test_a_run_killed_after_its_last_epoch_has_its_results_written(
+    config, unbroken, tmp_path, monkeypatch
+):
+    def cut(*_):
+        raise PowerCut
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(training, "_write_results", cut)
+        training.train(config, tmp_path, verbose=0)
+    training.train(config, tmp_path, resume=True, verbose=0)
+    assert_same_results(tmp_path, unbroken)
+
+
+def test_a_run_of_other_images_is_not_resumed(config, unbroken, tmp_path):
+    with np.load(config.dataset) as arrays:
+        arrays = dict(arrays)
+    path = tmp_path / "fewer.npz"
+    arrays["x_train"] = arrays["x_train"][:70]
+    arrays["y_train"] = arrays["y_train"][:70]
+    np.savez(path, **arrays)
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in ("config.json", "checkpoints/000003-00000000.ckpt"):
+        (folder / name).write_bytes((unbroken / name).read_bytes())
+    other = dataclasses.replace(config, dataset=str(path))
+    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(other)))
+    with pytest.raises(InputError, match="the dataset has changed"):
+        training.train(other, folder, resume=True, verbose=0)
+
+
+# === Interrupted ===
+
+
+def send(number):
+    return lambda model: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(
+    number, config, unbroken, tmp_path, at, capsys
+):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    at(5, send(number))
+    folder = tmp_path / "a run"
+    assert cli.main(command(config, folder)) == 128 + number
+    error = capsys.readouterr().err
+    backend = keras.backend.backend()
+    assert error == (
+        f"keras-ssgan: stopped by {number.name} after 1 epochs and 1 steps; go "
+        f"on with: keras-ssgan train --resume --backend {backend} --output "
+        f"'{folder}'\n"
+    )
+    names = [path.name for path in (folder / "checkpoints").iterdir()]
+    assert "000001-00000001.ckpt" in names
+    assert handlers == [
+        signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)
+    ]
+    at(-1, send(number))
+    training.train(config, folder, resume=True, verbose=0)
+    assert_same_results(folder, unbroken)
+
+
+def test_a_second_signal_does_not_wait_for_the_step(config, tmp_path, at):
+    def twice(model):
+        send(signal.SIGINT)(model)
+        send(signal.SIGINT)(model)
+
+    at(5, twice)
+    with pytest.raises(RunStopped, match="^stopped; go on with") as stop:
+        training.train(config, tmp_path, verbose=0)
+    assert stop.value.exit_code == 130
+
+
+# === Failed ===
+
+
+def poison(model):
+    weight = model.discriminator.trainable_variables[0]
+    weight.assign(np.full(weight.shape, np.nan))
+
+
+@pytest.mark.parametrize("checkpoint_every", ["0", "120"])
+def test_a_loss_that_is_nan_ends_the_run_and_keeps_the_last_good_state(
+    checkpoint_every, config, unbroken, tmp_path, at, capsys
+):
+    at(6, poison)
+    folder = tmp_path / "run"
+    given = command(config, folder, "--checkpoint-every", checkpoint_every)
+    assert cli.main(given) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("keras-ssgan: ")
+    assert "NaN" in error and "--seed" in error and "--epochs 1" in error
+    # Exact from there on, too.
+    at(-1, poison)
+    training.train(config, folder, resume=True, verbose=0)
+    assert_same_results(folder, unbroken)
+
+
+def test_a_collapse_ends_the_run_before_it_is_saved(
+    config, tmp_path, monkeypatch, capsys
+):
+    def find_collapse(logs, history, num_classes):
+        epochs = len(history.get("loss", []))
+        return "all is the same" if epochs == 2 else None
+
+    monkeypatch.setattr(callbacks.health, "find_collapse", find_collapse)
+    given = command(config, tmp_path, "--checkpoint-every", "0")
+    assert cli.main(given) == 1
+    assert "all is the same in epoch 2; the state after" in (
+        capsys.readouterr().err
+    )
+    # The last step before the collapse was seen.
+    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
+    assert newest.name == "000001-00000003.ckpt"
+
+
+# === Nowhere to write to ===
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_ends_the_run_with_one_line(
+    number, config, unbroken, tmp_path, at, capsys, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    genuine = os.fsync
+    at(6, lambda model: monkeypatch.setattr(os, "fsync", refuse))
+    folder = tmp_path / "run"
+    assert cli.main(command(config, folder, "--checkpoint-every", "0")) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"could not write to {folder}: {os.strerror(number)}" in error
+    assert "--resume" in error
+    monkeypatch.setattr(os, "fsync", genuine)
+    at(-1, refuse)
+    training.train(config, folder, resume=True, verbose=0)
+    assert_same_results(folder, unbroken)
+
+
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(
+    config, tmp_path, capsys, monkeypatch
+):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert cli.main(command(config, folder)) == 2
+    assert capsys.readouterr().err == (
+        f"keras-ssgan: could not write to {folder}: Permission denied\n"
+    )
