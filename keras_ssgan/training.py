@@ -1,11 +1,11 @@
 """One training run, from its settings to a folder of results."""
 
-import csv
 import dataclasses
 import json
 import logging
 import math
 import time
+import typing
 from pathlib import Path
 
 import keras
@@ -16,8 +16,11 @@ from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
 from keras_ssgan import evaluation
+from keras_ssgan import limits
 from keras_ssgan import losses
 from keras_ssgan import plotting
+from keras_ssgan import runs
+from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import get_preset
@@ -175,7 +178,7 @@ def train(config, folder, resume=False, verbose="auto"):
     gan = _build_gan(config, len(split.class_names))
     steps_per_epoch = len(mix(config, split))
     if (folder / "checkpoint.keras").exists():
-        gan = keras.saving.load_model(folder / "checkpoint.keras")
+        gan = runs.load_gan(folder / "checkpoint.keras")
     # The model itself tells, since it is replaced as a whole after an epoch.
     finished = int(gan.optimizer.iterations.numpy()) // steps_per_epoch
 
@@ -316,20 +319,26 @@ def read_history(folder):
     Returns:
         Dict from the name of a figure to its values, one per epoch; NaN where
         there is none.
+
+    Raises:
+        InputError: If the logs are damaged.
     """
     path = Path(folder) / "history.csv"
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    history = {}
-    for name in rows[0] if rows else []:
-        cells = [row[name] for row in rows]
-        # Keras makes a column for each validation figure there could be.
-        if set(cells) != {"NA"}:
-            history[name] = [
-                float("nan") if cell == "NA" else float(cell) for cell in cells
-            ]
+    try:
+        rows = text_files.read_csv_rows(path)
+        history = {}
+        for name in rows[0] if rows else []:
+            cells = [row[name] for row in rows]
+            # Keras makes a column for each validation figure there could be.
+            if set(cells) != {"NA"}:
+                history[name] = [
+                    float("nan") if cell == "NA" else float(cell)
+                    for cell in cells
+                ]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
     return history
 
 
@@ -344,14 +353,12 @@ def read_config(folder, **changes):
         A `Config`.
 
     Raises:
-        InputError: If the folder holds no run.
+        InputError: If the folder holds no run, or a damaged one.
     """
     path = Path(folder) / "config.json"
     try:
-        settings = json.loads(path.read_text())
-        names = {field.name for field in dataclasses.fields(Config)}
-        if not isinstance(settings, dict) or settings.keys() - names:
-            raise ValueError("it holds other things than settings")
+        settings = text_files.read_json_object(path)
+        _check_settings(settings)
     except OSError:
         raise InputError(
             f"{folder} holds no run to resume; it has no {path.name}"
@@ -359,6 +366,24 @@ def read_config(folder, **changes):
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
     return Config(**{**settings, **changes})
+
+
+def _check_settings(settings):
+    """Raises a ValueError on what `Config` does not take."""
+    types = typing.get_type_hints(Config)
+    for name, value in settings.items():
+        if name not in types:
+            raise ValueError("it holds other things than settings")
+        # JSON has one kind of number, and to Python a bool is one as well.
+        kinds = types[name] | int if types[name] is float else types[name]
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and kinds is not bool
+        ):
+            raise ValueError(f"{name} is {value!r:.80}")
+        if isinstance(value, int | float) and not abs(value) < 2**63:
+            raise ValueError(f"{name} is out of range")
+    if str(settings.get("dataset")).startswith(("//", "\\\\")):
+        raise ValueError("the dataset is on another machine; pass --dataset")
 
 
 def _check_same_run(config, earlier):
@@ -375,7 +400,11 @@ def _truncate_history(folder, num_epochs):
     """Drops the rows of epochs whose model was not saved any more."""
     path = folder / "history.csv"
     if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
+        try:
+            text = text_files.read_text(path, limits.MAX_CSV_BYTES)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is damaged: {error}") from None
+        lines = text.splitlines(keepends=True)
         path.write_text("".join(lines[: num_epochs + 1]))
 
 
