@@ -23,7 +23,7 @@ MAX_EXPANSION = 100
 # === Images ===
 # 67 megapixels: 1 GB while an image is read, with all its copies.
 MAX_IMAGE_PIXELS = 1 << 26
-# Not the rest of what Pillow reads: EPS, for one, runs Ghostscript.
+# JPEG stands for MPO too. Not the rest of what Pillow reads: EPS, for one, runs Ghostscript.
 IMAGE_FORMATS = (
     "AVIF",
     "BMP",
@@ -31,7 +31,6 @@ IMAGE_FORMATS = (
     "ICO",
     "JPEG",
     "JPEG2000",
-    "MPO",
     "PCX",
     "PNG",
     "PPM",

@@ -32,8 +32,11 @@ def open_image(path):
 
 
 def _identify(file):
+    Image.init()
+    # An older Pillow lacks AVIF, and a build of one's own perhaps others.
+    formats = [name for name in limits.IMAGE_FORMATS if name in Image.OPEN]
     try:
-        return Image.open(file, formats=limits.IMAGE_FORMATS)
+        return Image.open(file, formats=formats)
     except UnidentifiedImageError:
         # Pillow's message shows the file object.
         raise ValueError("its format is unknown") from None
