@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from keras_ssgan import datasets
+from keras_ssgan.errors import InputError
 
 _IDX_IMAGES = struct.pack(">HBBIII", 0, 8, 3, 3, 4, 4) + bytes(range(48))
 _IDX_LABELS = struct.pack(">HBBI", 0, 8, 1, 3) + bytes([0, 1, 2])
@@ -278,8 +279,8 @@ def _parse_arguments(content, folder):
             try:
                 cli.parse(words)
             except SystemExit as error:
-                if error.code not in (0, 2):
-                    raise
+                if error.code:
+                    raise InputError(f"exit code {error.code}") from None
 
 
 TARGETS = {
@@ -305,18 +306,18 @@ TARGETS = {
     "arguments": Target(
         lambda: [line.encode() for line in _COMMANDS], _parse_arguments, 0.3
     ),
-    "model": Target(_model_seeds, _parse_model, 0.02, 10, 2048),
+    "model": Target(_model_seeds, _parse_model, 0.1, 10, 2048),
     "model_config": Target(
         lambda: _member_seeds("config.json"),
         functools.partial(_parse_member, "config.json"),
-        0.02,
+        0.1,
         10,
         2048,
     ),
     "model_weights": Target(
         lambda: _member_seeds("model.weights.h5"),
         functools.partial(_parse_member, "model.weights.h5"),
-        0.02,
+        0.1,
         10,
         2048,
     ),
