@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 from keras_ssgan import limits
 
@@ -21,10 +22,9 @@ def read_text(path, max_bytes: int) -> str:
         ValueError: If it is larger, or no UTF-8.
     """
     with limits.open_regular(path) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"it holds more than {max_bytes:,} bytes")
-    return content.decode()
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise ValueError(f"it holds more than {max_bytes:,} bytes")
+        return file.read().decode()
 
 
 def parse_json(text: str | bytes):
