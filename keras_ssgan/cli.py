@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def main(argv=None):
         _choose_backend(arguments.backend)
         arguments.run(arguments)
     except InputError as error:
-        print(f"keras-ssgan: {error}", file=sys.stderr)
+        print(f"keras-ssgan: {_one_line(error)}", file=sys.stderr)
         return 2
     except RunStopped as stop:
         print(f"keras-ssgan: {stop}", file=sys.stderr)
@@ -453,6 +454,14 @@ def _choose_backend(name):
         ) from None
 
 
+def _one_line(message):
+    """What a terminal may show: file names and files can hold anything."""
+    return "".join(
+        "\ufffd" if unicodedata.category(character) == "Cc" else character
+        for character in " ".join(str(message).split())
+    )
+
+
 def _verbosity(arguments):
     return 0 if arguments.quiet else "auto"
 
@@ -493,7 +502,7 @@ def _print_table(files, names, probabilities):
         best, second = (-row).argsort(kind="stable")[:2]
         lines.append(
             (
-                str(file),
+                _one_line(file),
                 names[best],
                 f"{row[best]:.1%}",
                 names[second],

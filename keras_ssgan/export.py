@@ -45,6 +45,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssgan import checks
+from keras_ssgan import saving
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 
@@ -371,7 +372,7 @@ def _run(arguments, backend):
 _CHECKERS = {
     "keras": """
 import keras
-model = keras.saving.load_model(path)
+model = keras.saving.load_model(path, safe_mode=True)
 run = lambda batch: keras.ops.convert_to_numpy(model(batch))
 """,
     "onnx": """
@@ -412,7 +413,7 @@ import numpy as np
 sys.modules["keras_ssgan"] = None  # As if it were not installed.
 path, folder = sys.argv[1:]
 {checker}
-batches = np.load(folder + "/batches.npz").values()
+batches = np.load(folder + "/batches.npz", allow_pickle=False).values()
 np.save(folder + "/outputs.npy", np.concatenate([run(b) for b in batches]))
 """
 
@@ -422,7 +423,7 @@ def _run_elsewhere(name, path, samples, folder):
     np.savez(folder / "batches.npz", *_batches(samples))
     script = _CHECK.format(checker=_CHECKERS[name])
     _run(["-c", script, str(path), str(folder)], keras.backend.backend())
-    return np.load(folder / "outputs.npy")
+    return np.load(folder / "outputs.npy", allow_pickle=False)
 
 
 # === Converting, in a process of its own ===
@@ -430,7 +431,7 @@ def _run_elsewhere(name, path, samples, folder):
 
 def _main(job):
     job = json.loads(job)
-    model = keras.saving.load_model(job["source"])
+    model = saving.load_model(job["source"])
     inputs = keras.Input(
         model.input_shape[1:], dtype=model.inputs[0].dtype, name=job["input"]
     )

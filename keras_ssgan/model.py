@@ -496,7 +496,7 @@ class SemiSupervisedGAN(keras.Model):
             logits, *other_logits = [
                 self.discriminator(view, training=True)[1] for view in views
             ]
-            # The moving statistics are for classifying, which is of real images.
+            # What is classified are real images: the statistics are theirs.
             with _preserved(self.discriminator.non_trainable_weights):
                 _, fake_logits = self.discriminator(fakes, training=True)
             parts = [
@@ -554,6 +554,40 @@ class SemiSupervisedGAN(keras.Model):
             optimizer, gradients, self.generator.trainable_variables
         )
         return [loss, *parts]
+
+    def update_statistics(self, images, batch_size=256):
+        """Takes the discriminator's moving statistics from these images.
+
+        Those of the training are of changed images, and lag behind the
+        weights; averaged weights (`ema_momentum`) were never run in training
+        at all (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima
+        and Better Generalization", section 3.2). Each batch normalisation gets
+        the mean and variance of its inputs, in inference mode, from the first
+        one on. Those within a nested model keep what they have.
+
+        Args:
+            images: Raw images, an array as in `fit`; a few thousand are enough.
+            batch_size: int, images at a time.
+        """
+        for layer in self.discriminator.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                before = keras.Model(self.discriminator.inputs, layer.input)
+                mean, variance = self._moments(before, images, batch_size)
+                layer.moving_mean.assign(mean)
+                layer.moving_variance.assign(variance)
+
+    def _moments(self, network, images, batch_size):
+        """Mean and variance of each channel, `(channels,)`, in float64."""
+        count, total, total_of_squares = 0, 0.0, 0.0
+        for start in range(0, len(images), batch_size):
+            batch = self.preprocess(images[start : start + batch_size])
+            outputs = network.predict_on_batch(batch)
+            outputs = outputs.reshape(-1, outputs.shape[-1]).astype("float64")
+            count += len(outputs)
+            total += outputs.sum(axis=0)
+            total_of_squares += np.square(outputs).sum(axis=0)
+        mean = total / count
+        return mean, total_of_squares / count - np.square(mean)
 
     # === Testing ===
 
@@ -619,7 +653,12 @@ class SemiSupervisedGAN(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        objects = ("discriminator", "generator", "augmentation", "learning_rate")
+        objects = (
+            "discriminator",
+            "generator",
+            "augmentation",
+            "learning_rate",
+        )
         for key in objects:
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects

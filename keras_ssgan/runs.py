@@ -1,13 +1,16 @@
 """Reading back what the folder of a run holds."""
 
-import csv
-import json
+import math
 import shlex
+import unicodedata
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_ssgan import limits
+from keras_ssgan import saving
+from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 
@@ -55,20 +58,26 @@ def read_history(folder):
     Returns:
         Dict from the name of a figure to its values, one per epoch; NaN where
         there is none.
+
+    Raises:
+        InputError: If the logs are damaged.
     """
     path = Path(folder) / "history.csv"
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    history = {}
-    for name in rows[0] if rows else []:
-        cells = [row[name] for row in rows]
-        # Keras makes a column for each validation figure there could be.
-        if set(cells) != {"NA"}:
-            history[name] = [
-                float("nan") if cell == "NA" else float(cell) for cell in cells
-            ]
+    try:
+        rows = text_files.read_csv_rows(path)
+        history = {}
+        for name in rows[0] if rows else []:
+            cells = [row[name] for row in rows]
+            # Keras makes a column for each validation figure there could be.
+            if set(cells) != {"NA"}:
+                history[name] = [
+                    float("nan") if cell == "NA" else float(cell)
+                    for cell in cells
+                ]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
     return history
 
 
@@ -81,9 +90,31 @@ def load_class_names(path, num_classes):
 
     Returns:
         List of K names; `"0"`, `"1"`, and so on, where none are known.
+
+    Raises:
+        InputError: If the run's results are damaged.
     """
     default = [str(label) for label in range(num_classes)]
-    return _read_metrics(path).get("class_names", default)
+    names = _read_metrics(path).get("class_names", default)
+    if (
+        not isinstance(names, list)
+        or len(names) != num_classes
+        or not all(map(_is_name, names))
+    ):
+        raise InputError(
+            f"{path} does not name its {num_classes} classes; its metrics.json "
+            "is damaged"
+        )
+    return names
+
+
+def _is_name(name):
+    return (
+        isinstance(name, str)
+        and len(name) <= limits.MAX_NAME_LENGTH
+        # Control characters could steer a terminal.
+        and "Cc" not in map(unicodedata.category, name)
+    )
 
 
 def learnt_from_mnist_format(path):
@@ -127,30 +158,29 @@ def classify(model, images):
     probabilities = np.empty((len(images), model.output_shape[-1]), "float32")
     shapes = [image.shape for image in images]
     for shape in set(shapes):
+        # As many at a time as have the pixels of one image of the largest size.
+        fit = max(1, limits.MAX_IMAGE_PIXELS // math.prod(shape))
         alike = [index for index, s in enumerate(shapes) if s == shape]
         probabilities[alike] = model.predict(
             np.stack([images[index] for index in alike]),
-            batch_size=256,
+            batch_size=min(256, fit),
             verbose=0,
         )
     return probabilities
 
 
 def _read_metrics(path):
-    try:
-        return json.loads((Path(path) / "metrics.json").read_text())
-    except OSError:
+    path = Path(path) / "metrics.json"
+    if not path.exists():
         return {}
+    try:
+        return text_files.read_json_object(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def _load(path, name):
     path = Path(path)
     if path.is_dir():
         path = path / name
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a run's folder")
-    try:
-        return keras.saving.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is no model to load: {reason}") from None
+    return saving.load_model(path)

@@ -25,12 +25,16 @@ class Preset:
         augmentation: Arguments of `augmentation.RandomAffine`; `None` for
             images as they are.
         learning_rate: That of both Adams.
+        decay: Whether it falls to 0 in the course of a run, along a cosine
+            (Loshchilov & Hutter 2017, "SGDR"); where there is a run
+            (`training.train`), not in `from_preset`.
         ema_momentum: See `SemiSupervisedGAN`.
         batch_size: Images per step.
         labeled_share: Share of labelled images in a batch; `None` for their
             share of the data.
         epochs: Passes over the unlabelled images.
-        labels: Share of the training labels that is kept.
+        labels: Training labels that are kept, their share (float) or count
+            (int).
     """
 
     description: str
@@ -45,11 +49,12 @@ class Preset:
     consistency: float
     augmentation: dict | None
     learning_rate: float
+    decay: bool
     ema_momentum: float | None
     batch_size: int
     labeled_share: float | None
     epochs: int
-    labels: float
+    labels: float | int
 
 
 PRESETS = {
@@ -76,6 +81,7 @@ PRESETS = {
         consistency=0.0,
         augmentation=None,
         learning_rate=2e-4,
+        decay=False,
         ema_momentum=None,
         batch_size=128,
         labeled_share=None,
@@ -109,11 +115,49 @@ PRESETS = {
             "translation": 0.04,
         },
         learning_rate=1e-3,
+        decay=False,
         ema_momentum=0.99,
         batch_size=64,
         labeled_share=0.5,
         epochs=36,
         labels=0.2,
+    ),
+    "accurate": Preset(
+        description="28x28, for MNIST: the fewest errors of its classifier.",
+        image_size=28,
+        latent_dim=64,
+        discriminator=(
+            (32, 4, 2, "same"),
+            (64, 3, 1, "same"),
+            (64, 3, 2, "same"),
+            (128, 3, 1, "valid"),
+            (128, 3, 1, "valid"),
+        ),
+        generator=(
+            (64, 7, 1, "valid"),
+            (32, 4, 2, "same"),
+            (4, 2, "same"),
+        ),
+        # Random changes and consistency do what dropout would, and do not
+        # slow the first epochs down.
+        discriminator_dropout=0.0,
+        generator_dropout=0.0,
+        momentum=0.99,
+        tied_logit=True,
+        consistency=10.0,
+        augmentation={
+            "rotation": 20.0,
+            "scale": 0.15,
+            "shear": 0.2,
+            "translation": 0.1,
+        },
+        learning_rate=1e-3,
+        decay=True,
+        ema_momentum=0.995,
+        batch_size=64,
+        labeled_share=0.25,
+        epochs=6,
+        labels=100,
     ),
 }
 

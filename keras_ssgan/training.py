@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import time
+import typing
 from pathlib import Path
 
 import keras
@@ -22,6 +23,7 @@ from keras_ssgan import evaluation
 from keras_ssgan import files
 from keras_ssgan import losses
 from keras_ssgan import plotting
+from keras_ssgan import text_files
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
 from keras_ssgan.errors import InputError
@@ -171,7 +173,8 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
         folder: Path of the run's folder. It must not exist, or be empty,
             unless to resume.
         resume: Whether to go on from the last checkpoint of the run in
-            `folder`, which must have the same settings; `epochs` may differ.
+            `folder`, which must have the same settings; `epochs` may differ,
+            unless the preset's learning rate decays over them.
         verbose: As in `keras.Model.fit`.
         checkpoint_every: float, seconds between two checkpoints of an epoch;
             one after each epoch comes on top.
@@ -202,7 +205,8 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
         *counts.values(),
     )
     keras.utils.set_random_seed(config.seed)
-    gan = _build_gan(config, len(split.class_names))
+    steps = config.epochs * len(mix(config, split))
+    gan = _build_gan(config, len(split.class_names), steps)
     with _resumable(folder):
         start = time.perf_counter()
         checkpoints = Checkpoints(folder / "checkpoints")
@@ -217,6 +221,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             verbose,
             checkpoint_every,
         )
+        gan.update_statistics(_some(split.train[0]))
         seconds = time.perf_counter() - start
 
         metrics = {
@@ -235,9 +240,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             _logger.info(
                 "Now the same network on the labelled images alone, quietly"
             )
-            baseline = train_baseline(
-                config, split, config.epochs * progress.steps_per_epoch
-            )
+            baseline = train_baseline(config, split, steps)
             metrics["baseline"] = _test(baseline, split.test, verbose)
         _write_results(folder, gan, metrics)
     return metrics
@@ -382,7 +385,7 @@ def train_baseline(config, split, steps):
         A classifier, as `SemiSupervisedGAN.classifier` gives it.
     """
     keras.utils.set_random_seed(config.seed)
-    gan = _build_gan(config, len(split.class_names))
+    gan = _build_gan(config, len(split.class_names), steps)
     images, labels = split.labeled
     if images.ndim == 3:
         images = images[..., np.newaxis]
@@ -406,12 +409,28 @@ def train_baseline(config, split, steps):
         epochs=math.ceil(steps * batch_size / len(labels)),
         verbose=0,
     )
+    gan.update_statistics(_some(images))
     return gan.classifier()
 
 
-def _build_gan(config, num_classes):
+def _some(images):
+    """As many images as the statistics of their features need, or a few more."""
+    return images[:: max(1, len(images) // 4000)]
+
+
+def _build_gan(config, num_classes, steps):
+    preset = get_preset(config.preset)
+    learning_rate = preset.learning_rate
+    if preset.decay:
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate, steps
+        )
     gan = SemiSupervisedGAN.from_preset(
-        config.preset, num_classes, dtype=config.dtype, seed=config.seed
+        config.preset,
+        num_classes,
+        dtype=config.dtype,
+        seed=config.seed,
+        learning_rate=learning_rate,
     )
     gan.compile()
     return gan
@@ -434,14 +453,12 @@ def read_config(folder, **changes):
         A `Config`.
 
     Raises:
-        InputError: If the folder holds no run.
+        InputError: If the folder holds no run, or a damaged one.
     """
     path = Path(folder) / "config.json"
     try:
-        settings = json.loads(path.read_text())
-        names = {field.name for field in dataclasses.fields(Config)}
-        if not isinstance(settings, dict) or settings.keys() - names:
-            raise ValueError("it holds other things than settings")
+        settings = text_files.read_json_object(path)
+        _check_settings(settings)
     except OSError:
         raise InputError(
             f"{folder} holds no run to resume; it has no {path.name}"
@@ -451,10 +468,31 @@ def read_config(folder, **changes):
     return Config(**{**settings, **changes})
 
 
+def _check_settings(settings):
+    """Raises a ValueError on what `Config` does not take."""
+    types = typing.get_type_hints(Config)
+    for name, value in settings.items():
+        if name not in types:
+            raise ValueError("it holds other things than settings")
+        # JSON has one kind of number, and to Python a bool is one as well.
+        kinds = types[name] | int if types[name] is float else types[name]
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and kinds is not bool
+        ):
+            raise ValueError(f"{name} is {value!r:.80}")
+        if isinstance(value, int | float) and not abs(value) < 2**63:
+            raise ValueError(f"{name} is out of range")
+    if str(settings.get("dataset")).startswith(("//", "\\\\")):
+        raise ValueError("the dataset is on another machine; pass --dataset")
+
+
 def _check_same_run(config, earlier):
+    free = {"epochs", "baseline"}
+    if get_preset(earlier.preset).decay:
+        free.remove("epochs")
     for field in dataclasses.fields(Config):
         old, new = getattr(earlier, field.name), getattr(config, field.name)
-        if old != new and field.name not in ("epochs", "baseline"):
+        if old != new and field.name not in free:
             raise InputError(
                 f"the run was started with {field.name}={old!r}, not {new!r}; "
                 "resume it as it was, or start another"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ssgan import limits
 from keras_ssgan.errors import InputError
 
 _UNSIGNED_BYTE = 0x08  # The IDX format's code of the element type.
@@ -86,18 +87,25 @@ def _find(folder, part, kind):
 
 def _read(path, rank):
     try:
-        # Browsers unpack downloads and keep the name, so the name says little.
-        with open(path, "rb") as file:
+        with limits.open_regular(path) as file:
+            packed = os.fstat(file.fileno()).st_size
+            # Browsers unpack downloads and keep the name, so the name says
+            # little.
             zipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else open(path, "rb") as file:
-            return _parse(file, rank)
+            file.seek(0)
+            if not zipped:
+                return _parse(file, rank, path, packed)
+            with gzip.open(file) as unpacked:
+                return _parse(unpacked, rank, path, packed)
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise InputError(
             f"{path} is damaged or no IDX file ({error}); fetch it again"
         ) from None
 
 
-def _parse(file, rank):
+def _parse(file, rank, path, packed):
     zeros, dtype, ndim = struct.unpack(">HBB", file.read(4))
     if (zeros, dtype, ndim) != (0, _UNSIGNED_BYTE, rank):
         raise ValueError(f"no header of unsigned bytes of rank {rank}")
@@ -105,6 +113,8 @@ def _parse(file, rank):
     size = math.prod(shape)
     if size == 0:
         raise ValueError(f"shape {shape} is empty")
+    limits.check_expansion(packed, size)
+    limits.check_memory(size, path)
     # In chunks: neither a huge size in the header nor a huge payload behind a
     # small one gets to allocate memory.
     payload = bytearray()

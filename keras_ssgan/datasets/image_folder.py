@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import math
 import os
 import warnings
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from keras_ssgan import limits
+from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.errors import InputError
 
 _UNLABELED = ("unlabeled", "unlabelled")
@@ -167,7 +170,7 @@ def _read_folder(folder, image_size):
     """Reads the images of one folder; counts the files that are none."""
     if not folder.is_dir():  # Only `unlabeled` can be missing.
         return [], 0
-    images, skipped = [], 0
+    images, skipped, pixels = [], 0, 0
     for file in sorted(folder.iterdir()):
         if file.name.startswith(".") or not file.is_file():
             continue
@@ -177,11 +180,14 @@ def _read_folder(folder, image_size):
         except Exception:
             warnings.warn(f"skipped {file}: no readable image", stacklevel=4)
             skipped += 1
+            continue
+        pixels += images[-1].size
+        limits.check_memory(pixels, folder)
     return images, skipped
 
 
 def _read_image(file, image_size):
-    with Image.open(file) as image:
+    with open_image(file) as image:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             # Pillow clips 16 bits at 255 instead of scaling them.
@@ -202,6 +208,7 @@ def _stack(images, image_size):
     if image_size is None:
         shapes = collections.Counter(image.shape for image in images)
         image_size, _ = shapes.most_common(1)[0]
+    limits.check_memory(len(images) * math.prod(image_size), "the folder")
     for index, image in enumerate(images):
         if image.shape != image_size:
             resized = _resize(Image.fromarray(image), image_size)

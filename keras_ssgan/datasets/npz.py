@@ -1,11 +1,14 @@
 """Datasets in one NumPy archive."""
 
+import math
 import os
+import struct
 import zipfile
 import zlib
 
 import numpy as np
 
+from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.errors import InputError
@@ -60,24 +63,71 @@ def load_npz(path: str | os.PathLike):
 
 def _read_arrays(path):
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with archive:
-            return [archive[name] for name in _NAMES]
+        with (
+            limits.open_regular(path) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
+            members = _find_members(path, archive)
+            return [_read_array(archive, member) for member in members]
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except KeyError:
-        missing = [name for name in _NAMES if name not in archive]
-        raise InputError(
-            f"{path} lacks {', '.join(missing)}; store {', '.join(_NAMES)} "
-            "with np.savez"
-        ) from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+    except InputError:
+        raise
+    except _UNREADABLE:
         raise InputError(
             f"{path} is no readable .npz file of plain arrays; store "
             f"{', '.join(_NAMES)} with np.savez"
         ) from None
+
+
+# What `zipfile`, zlib and NumPy raise on a damaged file.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _find_members(path, archive):
+    """The members with the arrays, if there is room for all of them."""
+    names = archive.namelist()
+    missing = [name for name in _NAMES if f"{name}.npy" not in names]
+    if missing:
+        raise InputError(
+            f"{path} lacks {', '.join(missing)}; store {', '.join(_NAMES)} "
+            "with np.savez"
+        )
+    members = [archive.getinfo(f"{name}.npy") for name in _NAMES]
+    for member in members:
+        if member.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
+            raise ValueError("NumPy does not compress so")
+        limits.check_expansion(member.compress_size, member.file_size)
+    limits.check_memory(sum(member.file_size for member in members), path)
+    return members
+
+
+def _read_array(archive, member):
+    """Reads an array, if it is as large as its header says."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(file)
+        else:
+            header = np.lib.format.read_array_header_2_0(file)
+        shape, _, dtype = header
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or size != member.file_size - file.tell():
+            raise ValueError("no plain array, or one of another size")
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _to_uint8(images):

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from keras_ssgan import limits
+from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.datasets.image_folder import unreadable_is_input_error
 from keras_ssgan.errors import InputError
 
@@ -112,7 +114,7 @@ def _expand(path):
     suffixes = {
         suffix
         for suffix, name in Image.registered_extensions().items()
-        if name in Image.OPEN
+        if name in limits.IMAGE_FORMATS
     }
     return sorted(
         file
@@ -130,7 +132,7 @@ def _open(path):
         Upright `PIL.Image.Image` of at most `_WORKING_SIZE` pixels a side,
         `"RGBA"`, or `"F"` where there were more than eight bits a pixel.
     """
-    with Image.open(path) as image:
+    with open_image(path) as image:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):
             image = Image.fromarray(_to_levels(image))

@@ -1,0 +1,1 @@
+"""Inputs that try to break the parsers: `python -m fuzz.run --help`."""

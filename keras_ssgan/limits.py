@@ -1,0 +1,127 @@
+"""What a file from a stranger may take of the machine: every bound there is.
+
+A bound refuses what no honest file needs, before memory is taken for it; the
+reasons and the counts of the inputs tried stand in `docs/safety.md`.
+"""
+
+import os
+import stat
+
+from keras_ssgan.errors import InputError
+
+# === Memory ===
+# Share of the machine's memory that the arrays of one dataset may take.
+MEMORY_SHARE = 0.5
+# Bytes, where the machine does not tell.
+DEFAULT_MEMORY = 16 << 30
+# What unpacks to more than this many bytes ...
+EXPANSION_FLOOR = 256 << 20
+# ... may not have more than so many for each packed one. Deflate reaches 1,030,
+# MNIST 5.
+MAX_EXPANSION = 100
+
+# === Images ===
+# 67 megapixels: 1 GB while an image is read, with all its copies.
+MAX_IMAGE_PIXELS = 1 << 26
+# JPEG stands for MPO too. Not the rest of what Pillow reads: EPS, for one, runs
+# Ghostscript.
+IMAGE_FORMATS = (
+    "AVIF",
+    "BMP",
+    "GIF",
+    "ICO",
+    "JPEG",
+    "JPEG2000",
+    "PCX",
+    "PNG",
+    "PPM",
+    "TGA",
+    "TIFF",
+    "WEBP",
+)
+
+# === Text ===
+MAX_JSON_BYTES = 16 << 20
+MAX_JSON_DEPTH = 100
+MAX_CSV_BYTES = 64 << 20
+# Characters in the name of a class.
+MAX_NAME_LENGTH = 256
+
+# === Models ===
+# Members of a `.keras` archive; Keras writes three and its assets.
+MAX_MODEL_MEMBERS = 1000
+# Objects in its config, such as layers, initializers and dtype policies.
+MAX_MODEL_OBJECTS = 20_000
+# Models in it that are compiled, each with an optimizer's variables.
+MAX_MODEL_OPTIMIZERS = 3
+# Calls of layers in one call of the model, with those in nested models.
+MAX_MODEL_CALLS = 50_000
+# Values that one layer may give for one image.
+MAX_LAYER_OUTPUT = 1 << 26
+# Largest number in the config of a metric, which makes arrays of it.
+MAX_METRIC_SIZE = 4096
+# Values of a model that its file does not hold: states of random generators.
+MAX_UNSAVED_VALUES = 1 << 16
+# Groups and arrays in an HDF5 file.
+MAX_HDF5_OBJECTS = 100_000
+
+
+def machine_memory() -> int:
+    """Bytes of memory that the machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return DEFAULT_MEMORY
+
+
+def check_memory(num_bytes: int, name) -> None:
+    """Refuses arrays that the machine has no room for.
+
+    Args:
+        num_bytes: Bytes that the arrays of `name` take.
+        name: What they are read from.
+
+    Raises:
+        InputError: If that is more than `MEMORY_SHARE` of the memory.
+    """
+    if num_bytes > MEMORY_SHARE * machine_memory():
+        raise InputError(
+            f"{name} takes {num_bytes:,} bytes of memory, more than "
+            f"{MEMORY_SHARE:.0%} of what this machine has; use fewer or "
+            "smaller images"
+        )
+
+
+def check_expansion(packed: int, unpacked: int) -> None:
+    """Refuses what unpacks to far more than it is.
+
+    Args:
+        packed: Bytes in the file.
+        unpacked: Bytes that they are said to become.
+
+    Raises:
+        ValueError: If that is more than any image data does.
+    """
+    if unpacked > max(EXPANSION_FLOOR, MAX_EXPANSION * packed):
+        raise ValueError(f"{packed:,} bytes unpack to {unpacked:,}")
+
+
+def open_regular(path):
+    """Opens a file to read bytes; no pipe, which could block for ever.
+
+    Args:
+        path: The file. A symbolic link is followed.
+
+    Returns:
+        Binary file object.
+
+    Raises:
+        OSError: If there is no such file, or it is something else.
+    """
+    # Else opening a pipe waits for someone to write.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("it is no regular file")
+    return file

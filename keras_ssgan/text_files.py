@@ -1,0 +1,104 @@
+"""Reading JSON and CSV that anyone may have written."""
+
+import csv
+import json
+import os
+
+from keras_ssgan import limits
+
+
+def read_text(path, max_bytes: int) -> str:
+    """Reads a text file of bounded size.
+
+    Args:
+        path: The file, in UTF-8.
+        max_bytes: The most that it may hold.
+
+    Returns:
+        Its text.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is larger, or no UTF-8.
+    """
+    with limits.open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise ValueError(f"it holds more than {max_bytes:,} bytes")
+        return file.read().decode()
+
+
+def parse_json(text: str | bytes):
+    """Parses JSON of bounded size and depth.
+
+    Args:
+        text: The JSON.
+
+    Returns:
+        What it stands for.
+
+    Raises:
+        ValueError: If it is no JSON, too large or nested too deeply.
+    """
+    if len(text) > limits.MAX_JSON_BYTES:
+        raise ValueError(f"it holds more than {limits.MAX_JSON_BYTES:,} bytes")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    level = [content]
+    for _ in range(limits.MAX_JSON_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return content
+    raise ValueError(_TOO_DEEP)
+
+
+_TOO_DEEP = f"it is nested more than {limits.MAX_JSON_DEPTH} deep"
+
+
+def _children(value):
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def read_json_object(path) -> dict:
+    """Reads a JSON file that holds one object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Dict of what it holds.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no such file.
+    """
+    content = parse_json(read_text(path, limits.MAX_JSON_BYTES))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no settings or results")
+    return content
+
+
+def read_csv_rows(path) -> list[dict]:
+    """Reads a CSV file with a header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        List of one dict per row, from column to cell.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is too large, or its rows are of different lengths.
+    """
+    lines = read_text(path, limits.MAX_CSV_BYTES).splitlines()
+    try:
+        header, *rows = csv.reader(lines) if lines else [[]]
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    if any(len(row) != len(header) for row in rows):
+        raise ValueError("its rows are of different lengths")
+    return [dict(zip(header, row, strict=True)) for row in rows]
