@@ -414,7 +414,7 @@ def train_baseline(config, split, steps):
 
 
 def _some(images):
-    """As many images as the statistics of their features need, or a few more."""
+    """As many images as the statistics of features need, or a few more."""
     return images[:: max(1, len(images) // 4000)]
 
 
