@@ -42,13 +42,43 @@ class SampleGrid(keras.callbacks.Callback):
         grid.save(self.folder / f"epoch_{epoch + 1:03d}.png")
 
 
+class StopOnFailure(keras.callbacks.Callback):
+    """Ends a run that has failed, by the means of each epoch.
+
+    A run has failed once a mean is NaN or infinite, or the discriminator has
+    collapsed (`health.find_collapse`). Goes first of all callbacks, so that no
+    other sees the failed epoch as one that is finished.
+
+    Args:
+        checkpoints: `checkpoints.Checkpoints` of the run.
+        folder: Path of the run's folder.
+
+    Raises:
+        RunStopped: If the run has failed.
+    """
+
+    def __init__(self, checkpoints, folder):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.folder = Path(folder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        reason = _find_collapse(self.model, self.folder, logs)
+        if not np.isfinite(list(logs.values())).all():
+            reason = "a loss is NaN or infinite"
+        if reason:
+            raise _failure(
+                f"{reason} in epoch {epoch + 1}", self.checkpoints, self.folder
+            )
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that a run needs to go on from the very step it has reached.
 
-    After each epoch, and within one every so often; if the run is to be
-    interrupted, at once, and the run ends. It also ends once a loss or a weight
-    is NaN or infinite, or the discriminator has collapsed
-    (`health.find_collapse`); nothing that looks like it is saved.
+    After each epoch, and within one every so often, unless the discriminator
+    seems to have collapsed in it. If the run is to be interrupted, at once, and
+    the run ends. It also ends once a weight or a mean loss is NaN or infinite;
+    that is never saved.
 
     In between, a step costs a look at the clock: the device is not waited for.
     A callback of `on_train_batch_end` would have Keras fetch the logs of every
@@ -75,7 +105,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.interruption = interruption
         self.every = every
-        self._saved = progress
 
     def on_train_begin(self, logs=None):
         # `fit` resets them before an epoch.
@@ -93,70 +122,63 @@ class Checkpoint(keras.callbacks.Callback):
                 variable.assign(value)
 
     def on_train_batch_begin(self, batch, logs=None):
-        stopping = self.interruption.signal is not None
-        if not stopping and time.monotonic() < self._due:
+        interrupted = self.interruption.signal is not None
+        if not interrupted and time.monotonic() < self._due:
             return
-        step = self._first_step + batch
-        if stopping or not self._find_collapse(self._means()):
-            self._save(self._epoch, step)
+        if interrupted or not self._seems_collapsed():
+            self._save(self._epoch, self._first_step + batch)
         self._due = time.monotonic() + self.every
-        if stopping:
-            self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
-        collapse = self._find_collapse(logs)
-        if collapse:
-            raise self._failure(f"{collapse} in epoch {epoch + 1}")
-        if not np.isfinite(list(logs.values())).all():
-            raise self._failure(f"a loss became NaN in epoch {epoch + 1}")
         self._save(epoch + 1, 0)
-        if self.interruption.signal is not None:
-            self._stop()
 
-    def _means(self):
-        return {
+    def _seems_collapsed(self):
+        means = {
             name: float(value)
             for name, value in self.model.get_metrics_result().items()
         }
-
-    def _find_collapse(self, logs):
-        return health.find_collapse(
-            logs, runs.read_history(self.folder), self.model.num_classes
-        )
+        return _find_collapse(self.model, self.folder, means) is not None
 
     def _save(self, epoch, step):
-        history = self.folder / "history.csv"
         progress = dataclasses.replace(
             self.progress,
             epoch=epoch,
             step=step,
             # As bytes: the ends of its lines stay as they are.
-            history=history.read_bytes().decode(),
+            history=(self.folder / "history.csv").read_bytes().decode(),
         )
         try:
             self.checkpoints.save(self.model, progress)
         except FloatingPointError as error:
-            raise self._failure(f"{error} after {progress}") from None
-        self._saved = progress
-
-    def _stop(self):
+            raise _failure(
+                f"{error} after {progress}", self.checkpoints, self.folder
+            ) from None
         signal = self.interruption.signal
-        raise RunStopped(
-            f"stopped by {signal.name} after {self._saved}; go on with: "
-            f"{runs.resume_command(self.folder)}",
-            128 + signal,
-        )
+        if signal is not None:
+            raise RunStopped(
+                f"stopped by {signal.name} after {progress}; go on with: "
+                f"{runs.resume_command(self.folder)}",
+                128 + signal,
+            )
 
-    def _failure(self, reason):
-        advice = (
-            "start another run with another --seed, a larger --batch-size or "
-            "--dtype float32"
-        )
-        epochs = self._saved.epoch
-        if epochs:
-            command = runs.resume_command(self.folder)
-            advice += f", or have its results: {command} --epochs {epochs}"
-        return RunStopped(
-            f"{reason}; the state after {self._saved} is kept; {advice}",
-            exit_code=1,
-        )
+
+def _find_collapse(gan, folder, means):
+    return health.find_collapse(
+        means, runs.read_history(folder), gan.num_classes
+    )
+
+
+def _failure(reason, checkpoints, folder):
+    message = (
+        f"{reason}; start another run with another --seed, a larger "
+        "--batch-size or --dtype float32"
+    )
+    saved = checkpoints.progress
+    if saved is not None:
+        message += f"; the state after {saved} is kept"
+        if saved.epoch:
+            message += (
+                f", and {runs.resume_command(folder)} --epochs {saved.epoch} "
+                "writes its results"
+            )
+    return RunStopped(message, exit_code=1)

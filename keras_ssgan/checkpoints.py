@@ -51,11 +51,14 @@ class Checkpoints:
 
     Args:
         folder: Path of the folder; it is created.
+
+    Attributes:
+        progress: `Progress` of the last good one; `None` while there is none.
     """
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self._last_good = None
+        self.progress = None
 
     def save(self, gan, progress):
         """Writes a checkpoint, and drops all but the last good one before it.
@@ -71,6 +74,8 @@ class Checkpoints:
                 loss is NaN or infinite; nothing is written then.
             OSError: If the file cannot be written; those before it stay.
         """
+        if progress == self.progress:
+            return
         arrays = [
             np.ascontiguousarray(ops.convert_to_numpy(variable.value))
             for variable in _state(gan)
@@ -90,21 +95,21 @@ class Checkpoints:
         for part in body:
             digest.update(part)
 
-        # Names sort by progress.
-        path = self.folder / f"{progress.epoch:06}-{progress.step:08}.ckpt"
-        if path == self._last_good:
-            return
         self.folder.mkdir(exist_ok=True)
+        path = self._path(progress)
         with (
             files.replacing(path) as temporary,
             temporary.open("wb") as file,
         ):
             file.write(digest.hexdigest().encode() + b"\n")
             file.writelines(body)
+        kept = [path]
+        if self.progress is not None:
+            kept.append(self._path(self.progress))
         for other in self._paths():
-            if other not in (path, self._last_good):
+            if other not in kept:
                 other.unlink()
-        self._last_good = path
+        self.progress = progress
 
     def restore(self, gan):
         """Gives a model the state of the newest good checkpoint.
@@ -131,7 +136,7 @@ class Checkpoints:
                 continue
             for variable, array in zip(_state(gan), arrays, strict=True):
                 variable.assign(array)
-            self._last_good = path
+            self.progress = progress
             return progress
         if paths:
             raise InputError(
@@ -139,6 +144,10 @@ class Checkpoints:
                 "good; start the run again in another folder"
             )
         return None
+
+    def _path(self, progress):
+        # Names sort by progress.
+        return self.folder / f"{progress.epoch:06}-{progress.step:08}.ckpt"
 
     def _paths(self):
         # A glob's * would find the temporary files, too.

@@ -187,7 +187,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             nothing is written then. Also if a disk is full: what was saved is
             intact then.
         RunStopped: If the run was interrupted, or if training has failed
-            (see `callbacks.Checkpoint`).
+            (see `callbacks.StopOnFailure`).
     """
     folder = Path(folder)
     if resume:
@@ -317,6 +317,7 @@ def _fit(
                     split.validation if len(split.validation[1]) else None
                 ),
                 callbacks=[
+                    callbacks.StopOnFailure(checkpoints, folder),
                     callbacks.SampleGrid(folder / "samples"),
                     keras.callbacks.CSVLogger(
                         folder / "history.csv", append=True
