@@ -18,11 +18,15 @@ from keras_ssgan import datasets
 from keras_ssgan import evaluation
 from keras_ssgan import losses
 from keras_ssgan import plotting
+from keras_ssgan.datasets.streams import keep_labeled
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import get_preset
 
 _logger = logging.getLogger(__name__)
+
+# Threads that read batches ahead, where images are streamed.
+_READERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Config:
         dtype: Dtype policy, such as `"mixed_bfloat16"`.
         baseline: Whether the same network is also trained on the labelled
             images alone, to compare.
+        stream: Whether the training images stay on disk (see
+            `datasets.load`).
     """
 
     dataset: str = "mnist"
@@ -55,6 +61,7 @@ class Config:
     seed: int = 0
     dtype: str = "float32"
     baseline: bool = False
+    stream: bool | None = None
 
     def __post_init__(self):
         preset = get_preset(self.preset)
@@ -116,7 +123,7 @@ def load_split(config):
     Raises:
         InputError: If the dataset or the labels asked for are not there.
     """
-    dataset = datasets.load(config.dataset)
+    dataset = datasets.load(config.dataset, config.stream)
     keep = config.labels
     if keep is None:
         complete = np.all(dataset.y_train >= 0)
@@ -126,8 +133,9 @@ def load_split(config):
     train, validation = datasets.split_validation(
         dataset.x_train, labels, config.validation, seed=config.seed
     )
+    images, labels = train
     return Split(
-        train=train,
+        train=(keep_labeled(images, labels), labels),
         validation=validation,
         test=(dataset.x_test, dataset.y_test),
         class_names=dataset.class_names,
@@ -183,14 +191,17 @@ def train(config, folder, resume=False, verbose="auto"):
     _write_json(folder / "config.json", dataclasses.asdict(config))
     _truncate_history(folder, finished)
     start = time.perf_counter()
+    data = mix(config, split, initial_epoch=finished)
+    waiting = callbacks.WaitingShare(data)
     gan.fit(
-        mix(config, split, initial_epoch=finished),
+        data,
         epochs=config.epochs,
         initial_epoch=finished,
         # The dataset shuffles by itself, reproducibly.
         shuffle=False,
         validation_data=split.validation if len(split.validation[1]) else None,
         callbacks=[
+            waiting,
             callbacks.SampleGrid(folder / "samples"),
             keras.callbacks.CSVLogger(folder / "history.csv", append=resume),
             # Last: with it, the epoch is finished.
@@ -206,6 +217,7 @@ def train(config, folder, resume=False, verbose="auto"):
         "image_size": list(split.test[0].shape[1:3]),
         "test": _test(gan.classifier(), split.test, verbose),
         "seconds": round(seconds, 1),
+        "waiting_share": round(waiting.share, 4),
         "backend": keras.backend.backend(),
         "versions": {
             "keras": keras.version(),
@@ -236,6 +248,7 @@ def mix(config, split, initial_epoch=0):
         A `datasets.MixedDataset`.
     """
     images, labels = split.train
+    streamed = isinstance(images, datasets.StreamedImages)
     labeled_per_batch = config.labeled_per_batch
     share = get_preset(config.preset).labeled_share
     if labeled_per_batch is None and share and np.any(labels < 0):
@@ -247,6 +260,7 @@ def mix(config, split, initial_epoch=0):
         labeled_per_batch=labeled_per_batch,
         seed=config.seed,
         initial_epoch=initial_epoch,
+        workers=_READERS if streamed else 1,
     )
 
 
