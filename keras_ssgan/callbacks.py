@@ -182,3 +182,41 @@ def _failure(reason, checkpoints, folder):
                 "writes its results"
             )
     return RunStopped(message, exit_code=1)
+
+
+class WaitingShare(keras.callbacks.Callback):
+    """Measures how much of the training's time it waits for data.
+
+    It waits from the end of a step, or the beginning of an epoch, until the
+    next batch is made. A device that still computes meanwhile is not idle, so
+    that this is the most it can be. Steps have to take the batches one by one,
+    and in order: `steps_per_execution=1` and `shuffle=False`.
+
+    Args:
+        data: The `datasets.MixedDataset` that is trained on.
+
+    Attributes:
+        seconds: float, time of all steps so far.
+        waiting: float, the part of it that was waited.
+    """
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+        self.seconds = 0.0
+        self.waiting = 0.0
+
+    @property
+    def share(self):
+        """The share of time that was waited, in [0, 1]; 0 before a step."""
+        return self.waiting / self.seconds if self.seconds else 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._idle_since = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        made_at = self.data.made_at.pop(batch, self._idle_since)
+        self.waiting += max(made_at - self._idle_since, 0.0)
+        self.seconds += now - self._idle_since
+        self._idle_since = now

@@ -245,8 +245,15 @@ def _add_train(commands):
     add(
         "--dataset",
         help="digits (comes with scikit-learn), mnist, an .npz file, a folder "
-        "of IDX files, or a folder of images with a sub-folder per class and "
-        "perhaps unlabeled/ (default: mnist)",
+        "of IDX files, a folder of shards train-*.npz and test*.npz, or a "
+        "folder of images with a sub-folder per class and perhaps unlabeled/ "
+        "(default: mnist)",
+    )
+    add(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        help="leave the training images on disk and read them when they are "
+        "needed (default: shards and folders of images of more than 1 GiB)",
     )
     add("--preset", help=f"{named} (default: article)")
     add(

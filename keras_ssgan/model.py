@@ -112,6 +112,9 @@ class SemiSupervisedGAN(keras.Model):
         self.generator = generator
         self.preprocessor = build_preprocessor(self.image_shape)
         self.augmentation = augmentation
+        # Otherwise Keras builds it from a batch that it takes from the dataset.
+        if augmentation is not None and not augmentation.built:
+            augmentation.build((None, *self.image_shape))
         self.seed_generator = keras.random.SeedGenerator(seed)
 
         # === Metrics ===

@@ -26,6 +26,7 @@ from keras_ssgan import plotting
 from keras_ssgan import text_files
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
+from keras_ssgan.datasets.streams import keep_labeled
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
@@ -46,6 +47,9 @@ _DISK_ERRORS = (
 )
 _logger = logging.getLogger(__name__)
 
+# Threads that read batches ahead, where images are streamed.
+_READERS = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -65,6 +69,8 @@ class Config:
         dtype: Dtype policy, such as `"mixed_bfloat16"`.
         baseline: Whether the same network is also trained on the labelled
             images alone, to compare.
+        stream: Whether the training images stay on disk (see
+            `datasets.load`).
     """
 
     dataset: str = "mnist"
@@ -77,6 +83,7 @@ class Config:
     seed: int = 0
     dtype: str = "float32"
     baseline: bool = False
+    stream: bool | None = None
 
     def __post_init__(self):
         preset = get_preset(self.preset)
@@ -138,7 +145,7 @@ def load_split(config):
     Raises:
         InputError: If the dataset or the labels asked for are not there.
     """
-    dataset = datasets.load(config.dataset)
+    dataset = datasets.load(config.dataset, config.stream)
     keep = config.labels
     if keep is None:
         complete = np.all(dataset.y_train >= 0)
@@ -148,8 +155,9 @@ def load_split(config):
     train, validation = datasets.split_validation(
         dataset.x_train, labels, config.validation, seed=config.seed
     )
+    images, labels = train
     return Split(
-        train=train,
+        train=(keep_labeled(images, labels), labels),
         validation=validation,
         test=(dataset.x_test, dataset.y_test),
         class_names=dataset.class_names,
@@ -211,7 +219,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
         start = time.perf_counter()
         checkpoints = Checkpoints(folder / "checkpoints")
         progress = _start(config, folder, gan, split, checkpoints)
-        _fit(
+        waiting_share = _fit(
             config,
             folder,
             gan,
@@ -230,6 +238,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             "image_size": list(split.test[0].shape[1:3]),
             "test": _test(gan.classifier(), split.test, verbose),
             "seconds": round(seconds, 1),
+            "waiting_share": waiting_share,
             "backend": keras.backend.backend(),
             "versions": {
                 "keras": keras.version(),
@@ -303,12 +312,20 @@ def _fit(
     verbose,
     checkpoint_every,
 ):
-    """Trains from the given progress to the last epoch."""
+    """Trains from the given progress to the last epoch.
+
+    Returns:
+        The share of the time that was waited for data, or `None` where images
+        are not streamed.
+    """
     with Interruption() as interruption:
 
         def fit(progress, epochs):
+            data = mix(config, split, progress.epoch, progress.step)
+            # It has Keras fetch the logs of every step.
+            waiting = [callbacks.WaitingShare(data)] * _is_streamed(split)
             gan.fit(
-                mix(config, split, progress.epoch, progress.step),
+                data,
                 epochs=epochs,
                 initial_epoch=progress.epoch,
                 # The dataset shuffles by itself, reproducibly.
@@ -317,6 +334,7 @@ def _fit(
                     split.validation if len(split.validation[1]) else None
                 ),
                 callbacks=[
+                    *waiting,
                     callbacks.StopOnFailure(checkpoints, folder),
                     callbacks.SampleGrid(folder / "samples"),
                     keras.callbacks.CSVLogger(
@@ -333,13 +351,14 @@ def _fit(
                 ],
                 verbose=verbose,
             )
+            return waiting[0].share if waiting else None
 
         if progress.step and progress.epoch < config.epochs:
             # Keras counts the batches of an epoch once per `fit`, and ends it
             # with averaged weights: the others are read back.
             fit(progress, progress.epoch + 1)
             progress = checkpoints.restore(gan)
-        fit(progress, config.epochs)
+        return fit(progress, config.epochs)
 
 
 def mix(config, split, initial_epoch=0, initial_batch=0):
@@ -367,7 +386,12 @@ def mix(config, split, initial_epoch=0, initial_batch=0):
         seed=config.seed,
         initial_epoch=initial_epoch,
         initial_batch=initial_batch,
+        workers=_READERS if _is_streamed(split) else 1,
     )
+
+
+def _is_streamed(split):
+    return isinstance(split.train[0], datasets.StreamedImages)
 
 
 def train_baseline(config, split, steps):

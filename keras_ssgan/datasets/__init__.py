@@ -19,10 +19,13 @@ from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
 from keras_ssgan.datasets.photos import find_images
 from keras_ssgan.datasets.photos import read_digit
+from keras_ssgan.datasets.shards import load_shards
+from keras_ssgan.datasets.streams import StreamedImages
 
 __all__ = [
     "Dataset",
     "MixedDataset",
+    "StreamedImages",
     "class_names",
     "find_images",
     "hide_labels",
@@ -32,6 +35,7 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_npz",
+    "load_shards",
     "read_digit",
     "read_image",
     "split_validation",

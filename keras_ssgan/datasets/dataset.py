@@ -11,9 +11,16 @@ from keras_ssgan.datasets.bundled import load_mnist
 from keras_ssgan.datasets.idx import has_idx_files
 from keras_ssgan.datasets.idx import load_idx
 from keras_ssgan.datasets.image_folder import class_names
+from keras_ssgan.datasets.image_folder import estimate_bytes
 from keras_ssgan.datasets.image_folder import load_image_folder
 from keras_ssgan.datasets.npz import load_npz
+from keras_ssgan.datasets.shards import has_shards
+from keras_ssgan.datasets.shards import load_shards
+from keras_ssgan.datasets.streams import StreamedImages
 from keras_ssgan.errors import InputError
+
+# What takes more memory is streamed, unless told otherwise.
+STREAM_BYTES = 1 << 30
 
 
 # Arrays have no truth value, so a generated __eq__ could only fail.
@@ -25,12 +32,12 @@ class Dataset:
         x_train: Images, uint8 of shape `(n, height, width)` or `(n, height,
             width, 3)`.
         y_train: Class ids, int32 of shape `(n,)`, -1 for no label.
-        x_test: Images like `x_train`.
+        x_test: Images like `x_train`, always an array.
         y_test: Class ids like `y_train`, all of them known.
         class_names: Names of the classes in the order of their ids.
     """
 
-    x_train: np.ndarray
+    x_train: np.ndarray | StreamedImages
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
@@ -42,14 +49,17 @@ class Dataset:
         return len(self.class_names)
 
 
-def load(source: str | os.PathLike) -> Dataset:
+def load(source: str | os.PathLike, stream: bool | None = None) -> Dataset:
     """Loads a dataset by name or from a path.
 
     Args:
         source: `"digits"` (comes with scikit-learn), `"mnist"`, or the path of
-            an `.npz` file, a folder of IDX files or a folder of images. See
-            `load_digits`, `load_mnist`, `load_npz`, `load_idx` and
-            `load_image_folder`.
+            an `.npz` file, a folder of IDX files, of `.npz` shards or of
+            images. See `load_digits`, `load_mnist`, `load_npz`, `load_idx`,
+            `load_shards` and `load_image_folder`.
+        stream: Whether the training images stay on disk, and are read when
+            they are needed. `None` stands for those of shards and of folders
+            of images that would take more than 1 GiB of memory.
 
     Returns:
         A `Dataset`. Its classes are named after the class folders, or "0",
@@ -63,23 +73,44 @@ def load(source: str | os.PathLike) -> Dataset:
     >>> load("digits").num_classes
     10
     """
+    path = Path(source)
+    named = source in ("digits", "mnist")
+    if not named and path.is_dir() and not has_idx_files(path):
+        return _load_folder(path, stream)
+    if stream:
+        raise InputError(
+            f"{source} cannot be streamed; give a folder of .npz shards or of "
+            "images, or leave --stream out"
+        )
     if source == "digits":
         return _numbered(load_digits(), num_classes=10)
     if source == "mnist":
         return _numbered(load_mnist(), num_classes=10)
-    path = Path(source)
     if path.suffix.lower() == ".npz":
         return _numbered(load_npz(path), num_classes=2)
     if not path.is_dir():
         raise InputError(
             f"there is no dataset {str(source)!r}; give digits, mnist, an "
-            ".npz file, a folder of IDX files, or a folder of images with one "
-            "sub-folder per class"
+            ".npz file, a folder of IDX files, a folder of .npz shards, or a "
+            "folder of images with one sub-folder per class"
         )
-    if has_idx_files(path):
-        return _numbered(load_idx(path), num_classes=10)
-    (x_train, y_train), (x_test, y_test) = load_image_folder(path)
-    return Dataset(x_train, y_train, x_test, y_test, class_names(path))
+    return _numbered(load_idx(path), num_classes=10)
+
+
+def _load_folder(path, stream):
+    if has_shards(path):
+        (x_train, y_train), test = load_shards(path)
+        if not _should_stream(stream, x_train.nbytes):
+            x_train = x_train[:]
+        return _numbered(((x_train, y_train), test), num_classes=2)
+    # Looks at the folder only where it has to.
+    size = estimate_bytes(path) if stream is None else 0
+    train, test = load_image_folder(path, stream=_should_stream(stream, size))
+    return Dataset(*train, *test, class_names(path))
+
+
+def _should_stream(stream, size):
+    return size > STREAM_BYTES if stream is None else stream
 
 
 def _numbered(arrays, num_classes):

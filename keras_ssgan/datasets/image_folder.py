@@ -8,14 +8,20 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import ExifTags
 from PIL import Image
 from PIL import ImageOps
 
 from keras_ssgan import limits
+from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.errors import InputError
 
 _UNLABELED = ("unlabeled", "unlabelled")
+# Test images of a folder that is streamed are in memory, and take no more.
+_TEST_BYTES = 1 << 28
+# Files that are looked at to tell how large the images of a folder are.
+_SAMPLE = 64
 
 
 def load_image_folder(
@@ -23,6 +29,7 @@ def load_image_folder(
     image_size: tuple[int, int] | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    stream: bool = False,
 ):
     """Loads a folder of images as grayscale, one sub-folder per class.
 
@@ -45,11 +52,14 @@ def load_image_folder(
         test_fraction: Share of each class, in (0, 1), that becomes the test
             set; at least one image of each class, and never all.
         seed: Seed of the draw of the test set.
+        stream: Whether the training images stay on disk, see `FolderImages`.
+            At most 256 MiB of images become the test set then.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images, uint8 of shape `(n,
         height, width)`, and labels, int32 of shape `(n,)`, -1 for the
-        unlabelled images, all of which are in the training set.
+        unlabelled images, all of which are in the training set. `x_train` is a
+        `StreamedImages` where the images are streamed.
 
     Raises:
         InputError: If the folder has fewer than two classes, or a class fewer
@@ -67,10 +77,37 @@ def load_image_folder(
         raise InputError(
             f"image_size is {image_size}; give height and width in pixels"
         )
-    images, labels = _read_classes(path, image_size)
-    x, y = _stack(images, image_size), np.array(labels, "int32")
+    if stream:
+        x, y = _list_classes(path, image_size)
+        most = _TEST_BYTES * len(x) / x.nbytes / max((y >= 0).sum(), 1)
+        test_fraction = min(test_fraction, most)
+    else:
+        images, labels = _read_classes(path, image_size)
+        x, y = _stack(images, image_size), np.array(labels, "int32")
     in_test = _draw_test_set(y, test_fraction, np.random.default_rng(seed))
-    return (x[~in_test], y[~in_test]), (x[in_test], y[in_test])
+    train = streams.select(x, ~in_test), y[~in_test]
+    return train, (x[in_test], y[in_test])
+
+
+def estimate_bytes(path: str | os.PathLike) -> int:
+    """Estimates the memory that the images of a folder would take.
+
+    Args:
+        path: The folder that `load_image_folder` takes.
+
+    Returns:
+        Bytes, from the number of files and the sizes of a few.
+    """
+    names = [*class_names(path), *_UNLABELED]
+    folders = [Path(path) / name for name in names]
+    count = sum(len(_list_files(folder)) for folder in folders)
+    sizes = []
+    for folder in folders:
+        files = _list_files(folder)
+        for name in files[:: -(-len(files) // _SAMPLE) or 1]:
+            with contextlib.suppress(Exception):
+                sizes.append(math.prod(_read_shape(folder / name)))
+    return count * int(np.median(sizes)) if sizes else 0
 
 
 def class_names(path: str | os.PathLike) -> list[str]:
@@ -149,41 +186,61 @@ def _read_classes(path, image_size):
     images, labels, skipped = [], [], 0
     for label, name in [*enumerate(names), *((-1, u) for u in _UNLABELED)]:
         found, unreadable = _read_folder(Path(path) / name, image_size)
-        if label >= 0 and len(found) < 2:
-            raise InputError(
-                f"{Path(path) / name} has {len(found) or 'no'} readable "
-                f"image{'s' * (not found)}; a class needs at least two, one "
-                "of them for the test set"
-            )
+        if label >= 0:
+            _check_class(Path(path) / name, len(found))
         images += found
         labels += [label] * len(found)
         skipped += unreadable
-    if skipped:
-        warnings.warn(
-            f"{path}: {skipped} unreadable file{'s' * (skipped > 1)} skipped",
-            stacklevel=3,
-        )
+    _warn_of_skipped(path, skipped)
     return images, labels
+
+
+def _check_class(folder, count):
+    if count < 2:
+        raise InputError(
+            f"{folder} has {count or 'no'} readable image{'s' * (not count)}; "
+            "a class needs at least two, one of them for the test set"
+        )
+
+
+def _warn_of_skipped(path, count):
+    if count:
+        warnings.warn(
+            f"{path}: {count} unreadable file{'s' * (count > 1)} skipped",
+            stacklevel=4,
+        )
 
 
 def _read_folder(folder, image_size):
     """Reads the images of one folder; counts the files that are none."""
-    if not folder.is_dir():  # Only `unlabeled` can be missing.
-        return [], 0
     images, skipped, pixels = [], 0, 0
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or not file.is_file():
-            continue
+    for name in _list_files(folder):
         try:
-            images.append(_read_image(file, image_size))
+            images.append(_read_image(folder / name, image_size))
         # Pillow's decoders raise many types on damaged files.
         except Exception:
-            warnings.warn(f"skipped {file}: no readable image", stacklevel=4)
+            _warn_of(folder / name)
             skipped += 1
             continue
         pixels += images[-1].size
         limits.check_memory(pixels, folder)
     return images, skipped
+
+
+def _list_files(folder):
+    """Names of the files of a folder, hidden ones aside, sorted."""
+    if not folder.is_dir():  # Only `unlabeled` can be missing.
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_file()
+        )
+
+
+def _warn_of(file):
+    warnings.warn(f"skipped {file}: no readable image", stacklevel=5)
 
 
 def _read_image(file, image_size):
@@ -230,3 +287,92 @@ def _draw_test_set(labels, fraction, rng):
         count = min(max(count, 1), len(members) - 1)
         in_test[rng.choice(members, count, replace=False)] = True
     return in_test
+
+
+# === Streaming ===
+
+
+class FolderImages(streams.StreamedImages):
+    """Images in folders, each decoded when it is asked for.
+
+    Only the names of the files are in memory. A file that turns out to break
+    off in the middle is named in a warning, and the image next to it in its
+    folder stands in for it.
+
+    Args:
+        folders: List of `pathlib.Path`.
+        names: List of the names of each folder's files: bytes, as
+            `os.fsencode` gives them, in a NumPy array.
+        image_size: Height and width that the images are resized to.
+    """
+
+    def __init__(self, folders, names, image_size):
+        counts = [len(files) for files in names]
+        super().__init__((sum(counts), *image_size))
+        self._folders = folders
+        self._names = names
+        self._ends = np.cumsum(counts)
+
+    def _read(self, rows):
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for place, row in enumerate(rows):
+            folder = np.searchsorted(self._ends, row, side="right")
+            last = len(self._names[folder]) - 1
+            index = row - self._ends[folder] + last + 1
+            try:
+                images[place] = self._decode(folder, index)
+            # Pillow's decoders raise many types on damaged files.
+            except Exception:
+                neighbour = index - 1 if index == last else index + 1
+                file, other = (
+                    self._path(folder, i) for i in (index, neighbour)
+                )
+                warnings.warn(f"{file} is damaged; took {other}", stacklevel=3)
+                with unreadable_is_input_error(other):
+                    images[place] = self._decode(folder, neighbour)
+        return images
+
+    def _decode(self, folder, index):
+        return _read_image(self._path(folder, index), self.shape[1:])
+
+    def _path(self, folder, index):
+        name = os.fsdecode(self._names[folder][index])
+        return self._folders[folder] / name
+
+
+def _list_classes(path, image_size):
+    """Finds every image, and its class id, of every class.
+
+    Returns:
+        `FolderImages`, and int32 labels of shape `(n,)`.
+    """
+    folders, names, labels, skipped = [], [], [], 0
+    shapes = collections.Counter()
+    classes = class_names(path)
+    for label, name in [*enumerate(classes), *((-1, u) for u in _UNLABELED)]:
+        folder = Path(path) / name
+        found = []
+        for file in _list_files(folder):
+            try:
+                shapes[_read_shape(folder / file)] += 1
+                found.append(os.fsencode(file))
+            # Pillow's decoders raise many types on damaged files.
+            except Exception:
+                _warn_of(folder / file)
+                skipped += 1
+        if label >= 0:
+            _check_class(folder, len(found))
+        folders.append(folder)
+        names.append(np.array(found, "S"))
+        labels.append(np.full(len(found), label, "int32"))
+    _warn_of_skipped(path, skipped)
+    image_size = image_size or shapes.most_common(1)[0][0]
+    return FolderImages(folders, names, image_size), np.concatenate(labels)
+
+
+def _read_shape(file):
+    """Height and width of an image, upright, from the head of its file."""
+    with Image.open(file) as image:
+        width, height = image.size
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return (width, height) if orientation > 4 else (height, width)

@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 
 from keras_ssgan.checks import check_labels
+from keras_ssgan.datasets.streams import select
 from keras_ssgan.errors import InputError
 
 
@@ -53,7 +54,8 @@ def split_validation(
     """Takes a stratified part of the labelled images out for validation.
 
     Args:
-        x: Images, shape `(n, ...)`.
+        x: Images, shape `(n, ...)`. Streamed ones stay so, but for those that
+            are taken out.
         y: Class ids, -1 for no label, integers of shape `(n,)` or `(n, 1)`.
         fraction: Share of each class, in [0, 1), that is taken out, rounded
             down.
@@ -86,7 +88,8 @@ def split_validation(
         # 0.29 * 100 is a hair below 29.
         count = int(fraction * len(members) + 1e-9)
         held_out[rng.choice(members, count, replace=False)] = True
-    return (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
+    train = select(x, ~held_out), y[~held_out]
+    return train, (x[held_out], y[held_out])
 
 
 def _count_to_keep(labels, counts):

@@ -2,12 +2,14 @@
 
 import math
 import numbers
+import time
 
 import keras
 import numpy as np
 
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
+from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 
 
@@ -31,7 +33,9 @@ class MixedDataset(keras.utils.PyDataset):
 
     Args:
         x: Images, uint8, or numbers in `[0, 255]`, of shape `(n, height,
-            width)` or `(n, height, width, channels)`. Not copied.
+            width)` or `(n, height, width, channels)`. Not copied. Or
+            `StreamedImages`, of which the labelled ones are kept in memory
+            where there are others.
         y: Class ids, integers of shape `(n,)` or `(n, 1)`, -1 for no label.
         batch_size: Images in a batch.
         labeled_per_batch: Labelled images among them. `None` stands for the
@@ -40,12 +44,14 @@ class MixedDataset(keras.utils.PyDataset):
         initial_epoch: The epoch to begin with, counted from 0.
         initial_batch: The batch to begin that epoch with, counted from 0.
         **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
-            `keras.utils.PyDataset`. Indexing an array gains nothing from them,
-            and with workers Keras mixes neighbouring epochs if `fit` has to
-            build the model first.
+            `keras.utils.PyDataset`. Streamed images gain from workers.
+            Indexing an array gains nothing from them, and with workers Keras
+            mixes neighbouring epochs if `fit` has to build the model first.
 
     Attributes:
         epoch: The epoch that batches are drawn from.
+        made_at: Dict from the index of a batch to when it was last made, in
+            `time.perf_counter`'s seconds.
 
     Raises:
         InputError: If `x` or `y` are no images or labels, if no image has a
@@ -61,7 +67,7 @@ class MixedDataset(keras.utils.PyDataset):
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: np.ndarray | streams.StreamedImages,
         y: np.ndarray,
         batch_size: int = 128,
         labeled_per_batch: int | None = None,
@@ -70,7 +76,8 @@ class MixedDataset(keras.utils.PyDataset):
         initial_batch: int = 0,
         **kwargs,
     ):
-        check_images(x)
+        if not isinstance(x, streams.StreamedImages):
+            check_images(x)
         check_labels(y, None, num_images=len(x))
         _check_integer("seed", seed, at_least=0)
         _check_integer("initial_epoch", initial_epoch, at_least=0)
@@ -78,10 +85,9 @@ class MixedDataset(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = initial_epoch
-        self._x = x
-        self._y = y.reshape(-1).astype("int32")
-        self._labeled = np.flatnonzero(self._y >= 0)
-        self._unlabeled = np.flatnonzero(self._y < 0)
+        self._y = y.reshape(-1).astype("int32", copy=False)
+        self._labeled = streams.compact(np.flatnonzero(self._y >= 0), len(x))
+        self._unlabeled = streams.compact(np.flatnonzero(self._y < 0), len(x))
         self.labeled_per_batch = self._resolve_share(labeled_per_batch)
         _check_integer("initial_batch", initial_batch, at_least=0)
         if initial_batch >= self._count_batches():
@@ -90,6 +96,8 @@ class MixedDataset(keras.utils.PyDataset):
                 f"{self._count_batches()} batches; give a smaller one"
             )
         self._first_batch = initial_batch
+        self._x = streams.keep_labeled(x, self._y)
+        self.made_at = {}
         self._cached_order = None
         self._epoch_begun = False
         self._drawn = set()  # Indices of the epoch's batches so far.
@@ -125,7 +133,9 @@ class MixedDataset(keras.utils.PyDataset):
         rows = np.concatenate([labeled, unlabeled])
         if self._epoch_begun:
             self._drawn.add(index)
-        return self._x[rows], self._y[rows]
+        batch = self._x[rows], self._y[rows]
+        self.made_at[index] = time.perf_counter()
+        return batch
 
     # Before the first epoch of every `fit` and `evaluate` Keras calls
     # `on_epoch_end` once, and if it has to build the model it begins an epoch
@@ -149,6 +159,8 @@ class MixedDataset(keras.utils.PyDataset):
             self._first_batch = 0
             self._drawn = set()
         self._epoch_begun = False
+        # Here, so that the threads of the next epoch do not each do it.
+        self._order()
 
     def _resolve_share(self, labeled_per_batch):
         """Checks, or chooses, the number of labelled images in a batch."""
@@ -186,10 +198,13 @@ class MixedDataset(keras.utils.PyDataset):
             return cached[1:]
         rng = np.random.default_rng([self.seed, epoch])
         unlabeled = rng.permutation(self._unlabeled)
+        unlabeled = streams.in_groups(self._x, unlabeled, rng)
         slots = self._count_labeled_slots()
         cycles = math.ceil(slots / len(self._labeled))
         labeled = np.tile(self._labeled, (cycles, 1))
         labeled = rng.permuted(labeled, axis=1).reshape(-1)[:slots]
+        if len(self._unlabeled) == 0:
+            labeled = streams.in_groups(self._x, labeled, rng)
         self._cached_order = (epoch, labeled, unlabeled)
         return labeled, unlabeled
 

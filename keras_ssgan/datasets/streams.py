@@ -1,0 +1,187 @@
+"""Images that stay on disk and are read row by row."""
+
+import math
+
+import numpy as np
+
+
+class StreamedImages:
+    """Images that are read when rows of them are asked for.
+
+    Stands where an array of images does: it has `shape`, `dtype` and `nbytes`,
+    and indexing by rows gives an array in memory. A subclass reads rows in
+    `_read`.
+
+    Args:
+        shape: Shape of all the images, `(n, height, width)` or `(n, height,
+            width, 3)`.
+
+    Example:
+
+    >>> images[[3, 1, 4]].shape
+    (3, 28, 28)
+    """
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = tuple(int(size) for size in shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the images would take in memory."""
+        return math.prod(self.shape)
+
+    def __getitem__(self, rows):
+        """Reads images.
+
+        Args:
+            rows: A slice, a mask of shape `(n,)`, or integers of shape `(m,)`;
+                negative ones count from the end.
+
+        Returns:
+            uint8 array of shape `(m, *shape[1:])`.
+        """
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        rows = rows.astype("int64", copy=False)
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"there are {len(self)} images")
+        return self._read(np.where(rows < 0, rows + len(self), rows))
+
+    def _read(self, rows):
+        """Reads the images of int64 rows in `[0, n)`."""
+        raise NotImplementedError
+
+    def groups(self, rows, rng):
+        """Draws which rows of an epoch have to come close to each other.
+
+        Args:
+            rows: Integer array of shape `(m,)`.
+            rng: `numpy.random.Generator`.
+
+        Returns:
+            Integer array of shape `(m,)`: the number of the group of each row,
+            in the order in which the groups come; `None` where all rows can be
+            read equally well at any time.
+        """
+
+
+class Subset(StreamedImages):
+    """Some rows of streamed images.
+
+    Args:
+        source: `StreamedImages`.
+        rows: Integer array of shape `(m,)`.
+    """
+
+    def __init__(self, source, rows):
+        super().__init__((len(rows), *source.shape[1:]))
+        self._source = source
+        self._rows = compact(rows, len(source))
+
+    def _read(self, rows):
+        return self._source[self._rows[rows]]
+
+    def groups(self, rows, rng):
+        return self._source.groups(self._rows[rows], rng)
+
+
+class PartlyInMemory(StreamedImages):
+    """Streamed images, of which some rows are read once and kept.
+
+    Args:
+        source: `StreamedImages`.
+        rows: Integer array of shape `(m,)`, sorted; what is kept.
+    """
+
+    def __init__(self, source, rows):
+        super().__init__(source.shape)
+        self._source = source
+        self._kept_rows = rows
+        self._kept = source[rows]
+
+    def _read(self, rows):
+        place = np.searchsorted(self._kept_rows, rows)
+        place = np.minimum(place, len(self._kept_rows) - 1)
+        kept = self._kept_rows[place] == rows
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        images[kept] = self._kept[place[kept]]
+        images[~kept] = self._source[rows[~kept]]
+        return images
+
+    def groups(self, rows, rng):
+        return self._source.groups(rows, rng)
+
+
+def select(images, mask):
+    """Takes images by a mask, without reading those that are streamed.
+
+    Args:
+        images: Array or `StreamedImages` of `n` images.
+        mask: bool array of shape `(n,)`.
+
+    Returns:
+        Images of the same kind.
+    """
+    if isinstance(images, StreamedImages):
+        return images if mask.all() else Subset(images, np.flatnonzero(mask))
+    return images[mask]
+
+
+def keep_labeled(images, labels):
+    """Reads the labelled images among streamed ones once, and keeps them.
+
+    For they come up again and again, in any order.
+
+    Args:
+        images: Array or `StreamedImages` of `n` images.
+        labels: Integer array of shape `(n,)`, -1 for no label.
+
+    Returns:
+        The same images; `images` itself where they are all in memory, kept
+        already, or where every one has a label.
+    """
+    streamed = isinstance(images, StreamedImages)
+    if not streamed or isinstance(images, PartlyInMemory) or labels.min() >= 0:
+        return images
+    labeled = compact(np.flatnonzero(labels >= 0), len(images))
+    return PartlyInMemory(images, labeled)
+
+
+def in_groups(images, rows, rng):
+    """Brings shuffled rows into an order in which images can be read.
+
+    Args:
+        images: Array or `StreamedImages`.
+        rows: Integer array of shape `(m,)`.
+        rng: `numpy.random.Generator`.
+
+    Returns:
+        `rows`; or where the images have `groups`, the same, one group after
+        the other, and as they were within a group.
+    """
+    if not isinstance(images, StreamedImages):
+        return rows
+    groups = images.groups(rows, rng)
+    return rows if groups is None else rows[np.argsort(groups, kind="stable")]
+
+
+def compact(rows, limit):
+    """Stores row numbers below `limit` in as few bytes as they need.
+
+    Args:
+        rows: Integer array.
+        limit: int.
+
+    Returns:
+        int32 array where that is enough, else int64.
+    """
+    dtype = "int32" if limit <= 2**31 else "int64"
+    return rows.astype(dtype, copy=False)

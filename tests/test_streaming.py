@@ -1,0 +1,557 @@
+"""Images that stay on disk, from their files to a run."""
+
+import io
+import json
+import pickle
+import struct
+import warnings
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_ssgan import callbacks
+from keras_ssgan import cli
+from keras_ssgan import datasets
+from keras_ssgan.datasets import dataset
+from keras_ssgan.datasets import image_folder
+from keras_ssgan.datasets import shards
+from keras_ssgan.datasets.streams import in_groups
+from keras_ssgan.errors import InputError
+
+
+def _images(n=400, size=8):
+    """Images that differ, and class ids."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (n, size, size), dtype="uint8")
+    return x, (np.arange(n) % 10).astype("int32")
+
+
+def _write_shards(folder, x, y, save=np.savez, count=5):
+    folder.mkdir()
+    parts = zip(np.array_split(x, count), np.array_split(y, count), strict=True)
+    for i, (images, labels) in enumerate(parts):
+        save(folder / f"train-{i:05d}.npz", x=images, y=labels)
+    save(folder / "test.npz", x=x[:30], y=abs(y[:30]))
+    return folder
+
+
+@pytest.fixture
+def shard_folder(tmp_path):
+    return _write_shards(tmp_path / "shards", *_images())
+
+
+@pytest.fixture
+def image_folder_path(tmp_path):
+    """Two classes of 12 images and 30 without a class, of two sizes."""
+    folder = tmp_path / "images"
+    x, _ = _images(54)
+    for name, images in (
+        ("cat", x[:12]),
+        ("dog", x[12:24]),
+        ("unlabeled", x[24:]),
+    ):
+        (folder / name).mkdir(parents=True)
+        for i, image in enumerate(images):
+            picture = Image.fromarray(image)
+            if i == 3:
+                picture = picture.resize((5, 11))
+            picture.save(folder / name / f"{i}.png")
+    return folder
+
+
+def _assert_same_batches(one, other):
+    assert len(one) == len(other)
+    for batch, expected in zip(one, other, strict=True):
+        for array, wanted in zip(batch, expected, strict=True):
+            assert array.dtype == wanted.dtype
+            np.testing.assert_array_equal(array, wanted)
+
+
+# === Shards ===
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_shards_hold_what_was_saved(tmp_path, save):
+    x, y = _images(103)
+    folder = _write_shards(tmp_path / "shards", x, y, save)
+    (images, labels), (x_test, y_test) = datasets.load_shards(folder)
+    assert (images.shape, images.dtype) == (x.shape, x.dtype)
+    assert len(images) == 103 and images.nbytes == x.nbytes
+    np.testing.assert_array_equal(labels, y)
+    np.testing.assert_array_equal(images[:], x)
+    rows = [100, 3, -1, 3, 60]
+    np.testing.assert_array_equal(images[rows], x[rows])
+    np.testing.assert_array_equal(images[y == 3], x[y == 3])
+    np.testing.assert_array_equal(x_test, x[:30])
+    np.testing.assert_array_equal(y_test, y[:30])
+    assert images[[]].shape == (0, 8, 8)
+    for row in (103, -104):
+        with pytest.raises(IndexError):
+            images[[row]]
+
+
+def test_colour_images_stream_and_one_channel_is_left_out(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (20, 4, 5, 3), dtype="uint8")
+    y = np.arange(20) % 2
+    colour = datasets.load_shards(_write_shards(tmp_path / "3", x, y))
+    np.testing.assert_array_equal(colour[0][0][:], x)
+    gray = datasets.load_shards(_write_shards(tmp_path / "1", x[..., :1], y))
+    np.testing.assert_array_equal(gray[0][0][:], x[..., 0])
+
+
+def test_a_shard_without_labels_is_unlabeled(shard_folder):
+    x, y = _images()
+    np.savez(shard_folder / "train-00001.npz", x=x[80:160])
+    (_, labels), _ = datasets.load_shards(shard_folder)
+    y[80:160] = -1
+    np.testing.assert_array_equal(labels, y)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_batches_from_shards_are_those_from_memory(shard_folder, epoch):
+    x, y = _images()
+    kept = datasets.hide_labels(y, 40)
+    (images, _), _ = datasets.load_shards(shard_folder)
+    options = {"batch_size": 16, "labeled_per_batch": 5, "seed": 3}
+    options["initial_epoch"] = epoch
+    _assert_same_batches(
+        datasets.MixedDataset(images, kept, **options),
+        datasets.MixedDataset(x, kept, **options),
+    )
+
+
+def test_batches_are_the_same_without_a_validation_part(shard_folder):
+    x, y = _images()
+    kept = datasets.hide_labels(y, 100)
+    (images, _), _ = datasets.load_shards(shard_folder)
+    train, validation = datasets.split_validation(images, kept, 0.2)
+    expected, expected_validation = datasets.split_validation(x, kept, 0.2)
+    assert isinstance(train[0], datasets.StreamedImages)
+    np.testing.assert_array_equal(validation[0], expected_validation[0])
+    _assert_same_batches(
+        datasets.MixedDataset(*train, batch_size=16),
+        datasets.MixedDataset(*expected, batch_size=16),
+    )
+
+
+def test_a_pickled_stream_gives_the_same_batches(tmp_path):
+    x, y = _images()
+    kept = datasets.hide_labels(y, 40)
+    folder = _write_shards(tmp_path / "shards", x, y, np.savez_compressed)
+    (images, _), _ = datasets.load_shards(folder)
+    data = datasets.MixedDataset(images, kept, batch_size=16)
+    _assert_same_batches(pickle.loads(pickle.dumps(data)), data)
+
+
+def test_labeled_images_are_read_once(shard_folder):
+    _, y = _images()
+    kept = datasets.hide_labels(y, 40)
+    (images, _), _ = datasets.load_shards(shard_folder)
+    data = datasets.MixedDataset(images, kept, batch_size=16)
+    asked = []
+    read = images._read
+    images._read = lambda rows: asked.extend(rows.tolist()) or read(rows)
+    list(data)
+    assert sorted(asked) == np.flatnonzero(kept < 0).tolist()
+
+
+# === The order of compressed shards ===
+
+
+@pytest.fixture
+def compressed(tmp_path, monkeypatch):
+    """Images of 20 compressed shards, shuffled by four shards at a time."""
+    x, y = _images()
+    monkeypatch.setattr(shards, "GROUP_BYTES", 4 * 20 * 64 + 1)
+    folder = _write_shards(
+        tmp_path / "shards", x, y, np.savez_compressed, count=20
+    )
+    return datasets.load_shards(folder)[0][0]
+
+
+@pytest.mark.parametrize("labels", [40, 400])
+def test_compressed_shards_give_every_image_once_an_epoch(compressed, labels):
+    x, y = _images()
+    kept = datasets.hide_labels(y, labels)
+    once = kept < 0 if labels < 400 else kept >= 0
+    data = datasets.MixedDataset(compressed, kept, 16, seed=1)
+    drawn = []
+    for images, batch_labels in data:
+        drawn += _bytes(images[(batch_labels < 0) | (labels == 400)])
+    assert sorted(drawn) == sorted(_bytes(x[once]))
+
+
+def _bytes(images):
+    return [image.tobytes() for image in images]
+
+
+def test_compressed_shards_are_shuffled_in_groups(compressed):
+    rng = np.random.default_rng(0)
+    rows = in_groups(compressed, rng.permutation(400), rng)
+    groups = rows.reshape(5, 80) // 20
+    assert all(len(set(group)) == 4 for group in groups.tolist())
+    # The shards of a group are drawn, and mixed with each other.
+    assert sorted(map(sorted, map(set, groups.tolist()))) != [
+        list(range(i, i + 4)) for i in range(0, 20, 4)
+    ]
+    assert all((np.diff(group) != 0).mean() > 0.5 for group in groups)
+
+
+def test_a_compressed_shard_is_read_once_an_epoch(compressed, monkeypatch):
+    _, y = _images()
+    data = datasets.MixedDataset(
+        compressed, datasets.hide_labels(y, 40), batch_size=16
+    )
+    compressed._kept._things.clear()
+    read = []
+    decompress = shards._decompress
+    monkeypatch.setattr(
+        shards,
+        "_decompress",
+        lambda shard: read.append(shard.path.name) or decompress(shard),
+    )
+    list(data)
+    assert len(read) == len(set(read)) == 20
+    assert len(compressed._kept._things) == 8
+
+
+def test_a_small_compressed_set_is_one_group(tmp_path):
+    x, y = _images()
+    folder = _write_shards(tmp_path / "shards", x, y, np.savez_compressed)
+    (images, _), _ = datasets.load_shards(folder)
+    kept = datasets.hide_labels(y, 40)
+    _assert_same_batches(
+        datasets.MixedDataset(images, kept, 16),
+        datasets.MixedDataset(x, kept, 16),
+    )
+
+
+# === Shards that are refused ===
+
+
+def _refusal(folder):
+    with pytest.raises(InputError) as caught:
+        datasets.load_shards(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4, int)}, "uint8"),
+        ({"x": np.zeros((4, 8, 9), "uint8")}, "store one size"),
+        ({"x": np.zeros((4, 64), "uint8")}, "shape"),
+        ({"x": np.zeros((0, 8, 8), "uint8")}, "no pixels"),
+        ({"x": np.zeros((4, 8, 8), "uint8"), "y": np.zeros(5, int)}, "4 im"),
+        ({"x": np.zeros((4, 8, 8), "uint8"), "y": np.zeros(4)}, "integer"),
+        ({"x": np.zeros((4, 8, 8), "uint8"), "y": np.full(4, -2)}, "-2"),
+        ({"y": np.zeros(4, int)}, "x.npy"),
+        ({"x": np.asfortranarray(np.zeros((4, 8, 8), "uint8"))}, "C order"),
+        ({"x": np.array([None, 1])}, "no plain array"),
+    ],
+)
+def test_unfit_arrays_in_a_shard_are_refused(shard_folder, arrays, reason):
+    np.savez(shard_folder / "train-00001.npz", **arrays)
+    message = _refusal(shard_folder)
+    assert reason in message and "train-00001.npz" in message
+
+
+def _npy(shape, dtype="|u1"):
+    """The head of an .npy file that says it holds so much."""
+    file = io.BytesIO()
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 8, 8), (10**12, 8, 8), (-4, -8, 8), (4, 8, 7), (2**70, 8, 8)]
+)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_shape_that_its_bytes_belie_is_refused(shard_folder, shape, method):
+    path = shard_folder / "train-00001.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.npy", _npy(shape) + bytes(4 * 64))
+    assert "train-00001.npz" in _refusal(shard_folder)
+
+
+def test_labels_of_a_false_size_are_not_read(shard_folder):
+    path = shard_folder / "train-00001.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", _npy((4, 8, 8)) + bytes(4 * 64))
+        archive.writestr("y.npy", _npy((10**12,), "<i8") + bytes(32))
+    assert "y" in _refusal(shard_folder)
+
+
+def test_a_member_that_unpacks_to_too_much_is_refused(
+    shard_folder, monkeypatch
+):
+    monkeypatch.setattr(shards, "_LARGEST_COMPRESSED", 1000)
+    x, y = _images(80)
+    np.savez_compressed(shard_folder / "train-00001.npz", x=x, y=y)
+    assert "unpacks" in _refusal(shard_folder)
+
+
+def test_a_damaged_shard_is_read_or_refused_whatever_is_wrong(tmp_path):
+    x, y = _images(8, size=2)
+    folder = _write_shards(tmp_path / "shards", x, y, count=1)
+    path = folder / "train-00000.npz"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place])
+        assert "train-00000.npz" in _refusal(folder)
+        flipped = bytes([whole[place] ^ (1 << place % 8)])
+        path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        try:
+            (images, labels), _ = datasets.load_shards(folder)
+        except InputError:
+            continue
+        assert images[:].shape == (*labels.shape, 2, 2)
+
+
+def test_a_member_said_to_begin_elsewhere_is_refused(shard_folder):
+    path = shard_folder / "train-00001.npz"
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 42 : entry + 46] = struct.pack("<I", 7)
+    path.write_bytes(content)
+    assert "train-00001.npz" in _refusal(shard_folder)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_shard_that_changes_during_a_run_is_noticed(tmp_path, save):
+    x, y = _images()
+    folder = _write_shards(tmp_path / "shards", x, y, save)
+    (images, _), _ = datasets.load_shards(folder)
+    path = folder / "train-00002.npz"
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(InputError, match="train-00002.npz cannot be read"):
+        images[[200]]
+    path.unlink()
+    with pytest.raises(InputError, match="train-00002.npz cannot be read"):
+        images[[200]]
+
+
+def test_shards_need_labeled_test_images_of_their_size(shard_folder):
+    x, y = _images(10)
+    np.savez(shard_folder / "test.npz", x=x, y=-np.ones(10, int))
+    assert "test" in _refusal(shard_folder)
+    np.savez(shard_folder / "test.npz", x=x[:, :5], y=y)
+    assert "store one size" in _refusal(shard_folder)
+    (shard_folder / "test.npz").unlink()
+    assert "test*.npz" in _refusal(shard_folder)
+
+
+# === Folders of images ===
+
+
+def test_a_streamed_folder_is_what_it_is_in_memory(image_folder_path):
+    (x, y), (x_test, y_test) = datasets.load_image_folder(image_folder_path)
+    (images, labels), test = datasets.load_image_folder(
+        image_folder_path, stream=True
+    )
+    assert isinstance(images, datasets.StreamedImages)
+    np.testing.assert_array_equal(images[:], x)
+    np.testing.assert_array_equal(labels, y)
+    np.testing.assert_array_equal(test[0], x_test)
+    np.testing.assert_array_equal(test[1], y_test)
+    options = {"batch_size": 8, "labeled_per_batch": 3, "seed": 1}
+    _assert_same_batches(
+        datasets.MixedDataset(images, labels, **options),
+        datasets.MixedDataset(x, y, **options),
+    )
+
+
+def test_a_streamed_folder_resizes(image_folder_path):
+    options = {"image_size": (6, 7), "seed": 2, "test_fraction": 0.4}
+    (x, _), _ = datasets.load_image_folder(image_folder_path, **options)
+    (images, _), _ = datasets.load_image_folder(
+        image_folder_path, stream=True, **options
+    )
+    np.testing.assert_array_equal(images[:], x)
+
+
+def test_a_streamed_folder_turns_photos_as_in_memory(tmp_path):
+    x, _ = _images(4)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            exif = Image.Exif()
+            exif[0x0112] = 6  # Lies on its side.
+            Image.fromarray(x[i][:5]).save(
+                tmp_path / name / f"{i}.jpg", exif=exif
+            )
+    (x, _), _ = datasets.load_image_folder(tmp_path)
+    (images, _), _ = datasets.load_image_folder(tmp_path, stream=True)
+    assert images.shape == x.shape == (4, 8, 5)
+    np.testing.assert_array_equal(images[:], x)
+
+
+def test_what_is_no_image_is_skipped_by_a_streamed_folder(image_folder_path):
+    (image_folder_path / "cat" / "0.txt").write_text("no image")
+    (image_folder_path / "unlabeled" / "2.png").write_bytes(b"neither")
+    with pytest.warns(UserWarning, match="2 unreadable files skipped"):
+        (images, labels), _ = datasets.load_image_folder(
+            image_folder_path, stream=True
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (x, y), _ = datasets.load_image_folder(image_folder_path)
+    np.testing.assert_array_equal(images[:], x)
+    np.testing.assert_array_equal(labels, y)
+
+
+def test_the_next_image_stands_in_for_one_that_breaks_off(image_folder_path):
+    (images, labels), _ = datasets.load_image_folder(
+        image_folder_path, stream=True
+    )
+    whole = images[:]
+    last = len(images) - 1
+    for row, neighbour in ((last, last - 1), (last - 5, last - 4)):
+        files = sorted((image_folder_path / "unlabeled").iterdir())
+        path = files[row - last - 1]
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
+            np.testing.assert_array_equal(images[[row]][0], whole[neighbour])
+    for file in files:
+        file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError), pytest.warns(UserWarning):
+        images[[last]]
+
+
+def test_the_test_set_of_a_streamed_folder_is_bounded(
+    image_folder_path, monkeypatch
+):
+    monkeypatch.setattr(image_folder, "_TEST_BYTES", 2 * 64)
+    _, (x_test, y_test) = datasets.load_image_folder(
+        image_folder_path, test_fraction=0.5, stream=True
+    )
+    assert y_test.tolist() == [0, 1] and len(x_test) == 2
+
+
+# === What streams ===
+
+
+def test_large_sets_stream_by_themselves(
+    shard_folder, image_folder_path, monkeypatch
+):
+    for folder, size in ((shard_folder, 400 * 64), (image_folder_path, 3456)):
+        monkeypatch.setattr(dataset, "STREAM_BYTES", size)
+        assert isinstance(datasets.load(folder).x_train, np.ndarray)
+        streamed = datasets.load(folder, stream=True)
+        assert isinstance(streamed.x_train, datasets.StreamedImages)
+        monkeypatch.setattr(dataset, "STREAM_BYTES", size - 1)
+        assert isinstance(
+            datasets.load(folder).x_train, datasets.StreamedImages
+        )
+        loaded = datasets.load(folder, stream=False)
+        assert isinstance(loaded.x_train, np.ndarray)
+        assert loaded.class_names == streamed.class_names
+        np.testing.assert_array_equal(loaded.x_train, streamed.x_train[:])
+
+
+def test_what_cannot_stream_says_so():
+    with pytest.raises(InputError, match="digits cannot be streamed"):
+        datasets.load("digits", stream=True)
+
+
+# === Training ===
+
+
+class Recorder(keras.Model):
+    """A classifier that notes the batches that it is trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(10)
+        self.batches = []
+
+    def call(self, inputs):
+        x = keras.ops.cast(inputs, "float32")
+        return self.dense(keras.ops.reshape(x, (-1, 64)))
+
+    def train_step(self, *args):
+        images, labels = args[-1]
+        self.batches.append(
+            tuple(keras.ops.convert_to_numpy(a) for a in (images, labels))
+        )
+        return super().train_step(*args)
+
+
+def test_fit_with_readers_sees_what_it_sees_in_memory(shard_folder):
+    x, y = _images()
+    kept = datasets.hide_labels(y, 40)
+    (images, _), _ = datasets.load_shards(shard_folder)
+    model = Recorder()
+    model.compile(
+        "sgd",
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=-1
+        ),
+        run_eagerly=True,
+    )
+    model.build((None, 8, 8))
+    model.fit(x[:10], y[:10], verbose=0)
+    model.batches.clear()
+    data = datasets.MixedDataset(images, kept, 32, seed=1, workers=4)
+    model.fit(data, epochs=3, shuffle=False, verbose=0)
+    expected = []
+    for epoch in range(3):
+        expected += datasets.MixedDataset(
+            x, kept, 32, seed=1, initial_epoch=epoch
+        )
+    _assert_same_batches(model.batches, expected)
+
+
+def test_the_waiting_share_is_counted_from_step_to_batch(monkeypatch):
+    class Data:
+        made_at = {0: 13.0, 1: 14.0, 2: 30.0}
+
+    times = iter([10.0, 20.0, 25.0, 35.0])
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(times))
+    waiting = callbacks.WaitingShare(Data())
+    assert waiting.share == 0
+    waiting.on_epoch_begin(0)
+    for batch in range(3):
+        waiting.on_train_batch_end(batch)
+    # 3 s for the first batch, none for the second, 5 s for the third.
+    assert waiting.share == (3 + 5) / 25
+
+
+def test_a_slow_dataset_is_seen_to_be_waited_for(tiny_gan, tiny_data):
+    class Slow(datasets.MixedDataset):
+        def __getitem__(self, index):
+            if self._epoch_begun:
+                callbacks.time.sleep(0.2)
+            return super().__getitem__(index)
+
+    tiny_gan.fit(*tiny_data, batch_size=20, verbose=0)  # Compiles.
+    shares = []
+    for kind in (datasets.MixedDataset, Slow):
+        data = kind(*tiny_data, batch_size=4)
+        waiting = callbacks.WaitingShare(data)
+        tiny_gan.fit(data, callbacks=[waiting], shuffle=False, verbose=0)
+        shares.append(waiting.share)
+    assert 0 <= shares[0] < shares[1] < 1
+
+
+def test_a_run_from_shards_is_the_run_from_memory(shard_folder, tmp_path):
+    arguments = ["train", "--dataset", str(shard_folder), "--preset", "tiny"]
+    arguments += ["--labels", "60", "--epochs", "2", "--batch-size", "40"]
+    arguments += ["--baseline", "--quiet", "--output"]
+    runs = {}
+    for flag in ("--stream", "--no-stream"):
+        folder = tmp_path / flag
+        assert cli.main([*arguments, str(folder), flag]) == 0
+        runs[flag] = json.loads((folder / "metrics.json").read_text())
+        assert 0 <= runs[flag]["waiting_share"] < 1
+    for name in ("test", "baseline", "images"):
+        assert runs["--stream"][name] == runs["--no-stream"][name]
+    histories = [(tmp_path / flag / "history.csv").read_text() for flag in runs]
+    assert histories[0] == histories[1]
