@@ -94,7 +94,7 @@ def _train(args):
         state = gan.variables + gan.optimizer.variables
         np.savez(
             args.output.with_suffix(".npz"),
-            *[keras.ops.convert_to_numpy(v.value) for v in state],
+            *[variable.numpy() for variable in state],
         )
     return {"history": history.history, "seconds": clock.seconds}
 

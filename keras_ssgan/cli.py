@@ -91,6 +91,9 @@ def _train(arguments):
     metrics = training.train(
         config, folder, arguments.resume, verbose=_verbosity(arguments)
     )
+    if metrics is None:
+        # Another process of the run has them.
+        return
     counts = metrics["images"]
     labels = counts["train_labels"]
     unlabeled = counts["train_images"] - labels
@@ -266,6 +269,20 @@ def _add_train(commands):
         action="store_true",
         default=None,
         help="also train the same network on the labelled images alone",
+    )
+    add(
+        "--devices",
+        type=_positive,
+        metavar="N",
+        help="devices of this process that share each batch (default: one; "
+        "with --distribute, all)",
+    )
+    add(
+        "--distribute",
+        action="store_true",
+        default=None,
+        help="this is one of several processes, as its launcher's environment "
+        "says (torchrun, TF_CONFIG, KERAS_DISTRIBUTION_*)",
     )
     add(
         "--output",

@@ -19,6 +19,7 @@ batch (the sum of the mask, mean features, batch statistics) goes through
 """
 
 import contextlib
+import math
 import os
 
 import keras
@@ -459,6 +460,11 @@ def deal(model, x):
             f"on {devices} devices fit takes a PyDataset, such as "
             f"datasets.MixedDataset; received {type(x).__name__}"
         )
+    if getattr(x, "batch_size", 0) % devices:
+        raise InputError(
+            f"the batch size, {x.batch_size}, does not divide by {devices} "
+            "devices"
+        )
     if BACKEND == "torch":
         _send_from_main(model)
     # On TensorFlow `fit` takes a batch to build the model, built or not.
@@ -495,31 +501,38 @@ def _send_from_main(model):
         torch.distributed.broadcast(variable.value.detach(), src=0)
 
 
-def pad(data):
-    """Data to evaluate on in `fit`, for the devices of a JAX distribution.
+def deal_validation(model, validation_data, validation_batch_size=None):
+    """Arrays of `fit` to evaluate on, for the model's devices.
 
-    There every batch has to divide by the devices. Images without a label are
-    added, which do not count. Elsewhere all is as it was: TensorFlow splits any
-    batch, and on PyTorch each process evaluates all images.
+    On JAX every batch has to divide by the devices, and on TensorFlow what
+    `fit` evaluates on has to (Keras 3.15 adds up the first batch's shards).
+    Images without a label are added, which do not count. On PyTorch each
+    process evaluates all images.
 
     Args:
-        data: Tuple of arrays: images, labels, and perhaps weights.
+        model: `keras.Model`, compiled.
+        validation_data: Tuple of arrays: images, labels, and perhaps weights.
+        validation_batch_size: int, or `None` for Keras' default.
 
     Returns:
-        Tuple of arrays, the share of this process.
+        Dict of both arguments, as this process has to hand them to `fit`.
     """
-    distribution = keras.distribution.distribution()
-    if BACKEND != "jax" or distribution is None:
-        return data
-    images, labels, *weights = data
-    missing = -len(images) % distribution.num_model_replicas
+    devices, process, processes = _cluster(model)
+    if BACKEND == "torch" or devices == 1:
+        return {
+            "validation_data": validation_data,
+            "validation_batch_size": validation_batch_size,
+        }
+    images, labels, *weights = validation_data
+    missing = -len(images) % devices
     # Of any image and weight, since these labels hide them.
     data = [
         np.concatenate([array, np.resize(array, (missing, *array.shape[1:]))])
         for array in (images, labels, *weights)
     ]
     data[1][len(labels) :] = -1
-    return tuple(
-        array[distribution.data_shard_id :: distribution.num_processes]
-        for array in data
-    )
+    batch_size = math.ceil((validation_batch_size or 32) / devices) * devices
+    return {
+        "validation_data": tuple(array[process::processes] for array in data),
+        "validation_batch_size": batch_size // processes,
+    }

@@ -446,8 +446,10 @@ class SemiSupervisedGAN(keras.Model):
             checks.check_images(x)
             checks.check_labels(y, self.num_classes, len(x))
         if kwargs.get("validation_data") is not None:
-            kwargs["validation_data"] = distribution.pad(
-                kwargs["validation_data"]
+            kwargs |= distribution.deal_validation(
+                self,
+                kwargs["validation_data"],
+                kwargs.get("validation_batch_size"),
             )
         x = distribution.deal(self, x)
         return super().fit(x, y, *args, **kwargs)
@@ -641,7 +643,7 @@ class SemiSupervisedGAN(keras.Model):
 
     def save_own_variables(self, store):
         for i, variable in enumerate(self._random_states()):
-            store[f"random_state_{i}"] = ops.convert_to_numpy(variable.value)
+            store[f"random_state_{i}"] = variable.numpy()
 
     def load_own_variables(self, store):
         for i, variable in enumerate(self._random_states()):

@@ -89,9 +89,7 @@ def build_discriminator(
         )
         x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
         if 0 < i < last:
-            x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(
-                x
-            )
+            x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         if i < last:
             x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     features = keras.layers.GlobalAveragePooling2D(

@@ -15,6 +15,7 @@ import keras_ssgan
 from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
+from keras_ssgan import distribution
 from keras_ssgan import evaluation
 from keras_ssgan import losses
 from keras_ssgan import plotting
@@ -43,6 +44,10 @@ class Config:
         dtype: Dtype policy, such as `"mixed_bfloat16"`.
         baseline: Whether the same network is also trained on the labelled
             images alone, to compare.
+        devices: Devices of this process, which share each batch; `None` for
+            one, or with `distribute` for all that there are.
+        distribute: Whether this is one of several processes, which a launcher
+            started (see `distribution.scope`).
     """
 
     dataset: str = "mnist"
@@ -55,6 +60,8 @@ class Config:
     seed: int = 0
     dtype: str = "float32"
     baseline: bool = False
+    devices: int | None = None
+    distribute: bool = False
 
     def __post_init__(self):
         preset = get_preset(self.preset)
@@ -150,7 +157,8 @@ def train(config, folder, resume=False, verbose="auto"):
         verbose: As in `keras.Model.fit`.
 
     Returns:
-        Dict of the results, as in `metrics.json`.
+        Dict of the results, as in `metrics.json`; `None` in all processes but
+        the one that writes, if there are several.
 
     Raises:
         InputError: If a setting, the dataset or the folder is not usable;
@@ -171,34 +179,37 @@ def train(config, folder, resume=False, verbose="auto"):
         "out for validation; %d test images",
         *counts.values(),
     )
-    keras.utils.set_random_seed(config.seed)
-    gan = _build_gan(config, len(split.class_names))
-    steps_per_epoch = len(mix(config, split))
-    if (folder / "checkpoint.keras").exists():
-        gan = keras.saving.load_model(folder / "checkpoint.keras")
-    # The model itself tells, since it is replaced as a whole after an epoch.
-    finished = int(gan.optimizer.iterations.numpy()) // steps_per_epoch
+    with distribution.scope(config.devices, config.distribute):
+        keras.utils.set_random_seed(config.seed)
+        gan = _build_gan(config, len(split.class_names))
+        steps_per_epoch = len(mix(config, split))
+        if (folder / "checkpoint.keras").exists():
+            gan = keras.saving.load_model(folder / "checkpoint.keras")
+        # The model itself tells, since it is replaced as a whole after an
+        # epoch.
+        finished = int(gan.optimizer.iterations.numpy()) // steps_per_epoch
 
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", dataclasses.asdict(config))
-    _truncate_history(folder, finished)
-    start = time.perf_counter()
-    gan.fit(
-        mix(config, split, initial_epoch=finished),
-        epochs=config.epochs,
-        initial_epoch=finished,
-        # The dataset shuffles by itself, reproducibly.
-        shuffle=False,
-        validation_data=split.validation if len(split.validation[1]) else None,
-        callbacks=[
-            callbacks.SampleGrid(folder / "samples"),
-            keras.callbacks.CSVLogger(folder / "history.csv", append=resume),
-            # Last: with it, the epoch is finished.
-            callbacks.LatestModel(folder / "checkpoint.keras"),
-        ],
-        verbose=verbose,
-    )
+        writes = distribution.is_main()
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_json(folder / "config.json", dataclasses.asdict(config))
+            _truncate_history(folder, finished)
+        start = time.perf_counter()
+        gan.fit(
+            mix(config, split, initial_epoch=finished),
+            epochs=config.epochs,
+            initial_epoch=finished,
+            # The dataset shuffles by itself, reproducibly.
+            shuffle=False,
+            validation_data=split.validation
+            if len(split.validation[1])
+            else None,
+            callbacks=_callbacks(folder, resume, writes),
+            verbose=verbose if writes else 0,
+        )
     seconds = time.perf_counter() - start
+    if not writes:
+        return None
 
     metrics = {
         "class_names": split.class_names,
@@ -222,6 +233,18 @@ def train(config, folder, resume=False, verbose="auto"):
         metrics["baseline"] = _test(baseline, split.test, verbose)
     _write_results(folder, gan, metrics)
     return metrics
+
+
+def _callbacks(folder, resume, writes):
+    samples = callbacks.SampleGrid(folder / "samples")
+    if not writes:
+        return [samples]
+    return [
+        samples,
+        keras.callbacks.CSVLogger(folder / "history.csv", append=resume),
+        # Last: with it, the epoch is finished.
+        callbacks.LatestModel(folder / "checkpoint.keras"),
+    ]
 
 
 def mix(config, split, initial_epoch=0):
@@ -364,7 +387,8 @@ def read_config(folder, **changes):
 def _check_same_run(config, earlier):
     for field in dataclasses.fields(Config):
         old, new = getattr(earlier, field.name), getattr(config, field.name)
-        if old != new and field.name not in ("epochs", "baseline"):
+        free = ("epochs", "baseline", "devices", "distribute")
+        if old != new and field.name not in free:
             raise InputError(
                 f"the run was started with {field.name}={old!r}, not {new!r}; "
                 "resume it as it was, or start another"
