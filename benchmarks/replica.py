@@ -10,6 +10,8 @@ import os
 import pathlib
 import time
 
+import numpy as np
+
 
 def main():
     args = _parse_args()
@@ -24,10 +26,10 @@ def main():
     if keras.backend.backend() == "tensorflow" and args.devices:
         _split_tensorflow_cpu(args.devices)
     with distribution.scope(args.devices, args.distribute):
-        report = _train(args)
-        main_process = distribution.is_main()
-    if main_process:
-        args.output.with_suffix(".json").write_text(json.dumps(report))
+        state, report = train(args.preset, args.batch_size, args.steps)
+        if distribution.is_main():
+            args.output.with_suffix(".json").write_text(json.dumps(report))
+            np.savez(args.output.with_suffix(".npz"), *state)
 
 
 def _parse_args():
@@ -36,11 +38,8 @@ def _parse_args():
     add("--devices", type=int)
     add("--distribute", action="store_true")
     add("--preset", help="default: a GAN of a few hundred weights")
-    add("--dropout", type=float, default=0.0, help="of the tiny GAN")
     add("--batch-size", type=int, default=16)
-    add("--dealt-to", type=int, help="order of the rows, as for so many")
     add("--steps", type=int, default=3)
-    add("--epochs", type=int, default=1)
     add("--output", type=pathlib.Path, required=True)
     return parser.parse_args()
 
@@ -54,68 +53,73 @@ def _split_tensorflow_cpu(devices):
     )
 
 
-def _train(args):
-    import keras
-    import numpy as np
+def train(preset=None, batch_size=16, steps=3, dealt_to=None):
+    """Trains for one epoch of noise, a quarter of each batch labelled.
 
-    import keras_ssgan as ks
+    Args:
+        preset: Name of a preset. Defaults to a tiny GAN without dropout, whose
+            every other number is the same on one device and on many.
+        batch_size: int.
+        steps: int, batches.
+        dealt_to: int; the rows of each batch are in the order in which so many
+            devices get them.
+
+    Returns:
+        A list of arrays, all variables but those of metrics; and a dict of the
+        history and of the seconds that each step took.
+    """
+    import keras
+
+    from keras_ssgan import datasets
     from keras_ssgan import distribution
 
     keras.utils.set_random_seed(0)
-    gan = _build(args)
+    gan = _build(preset)
     gan.compile()
     size = gan.image_shape[0]
     rng = np.random.default_rng(0)
-    labeled = args.batch_size // 4
-    images = args.steps * (args.batch_size - labeled) + 20
-    labels = np.full(images, -1)
+    labeled = batch_size // 4
+    labels = np.full(20 + steps * (batch_size - labeled), -1)
     labels[:20] = np.arange(20) % 10
-    data = ks.datasets.MixedDataset(
-        rng.integers(0, 256, (images, size, size), dtype="uint8"),
+    data = datasets.MixedDataset(
+        rng.integers(0, 256, (len(labels), size, size), dtype="uint8"),
         labels,
-        batch_size=args.batch_size,
+        batch_size=batch_size,
         labeled_per_batch=labeled,
     )
-    if args.dealt_to:
-        data = distribution.Dealt(data, args.dealt_to)
+    if dealt_to:
+        data = distribution.Dealt(data, dealt_to)
     clock = _clock(keras)
     history = gan.fit(
         data,
-        epochs=args.epochs,
         shuffle=False,
         verbose=0,
         callbacks=[clock],
+        # Not to be divided by any number of devices.
         validation_data=(
             rng.integers(0, 256, (21, size, size), dtype="uint8"),
             np.arange(21) % 10,
         ),
     )
-    if distribution.is_main():
-        state = gan.variables + gan.optimizer.variables
-        np.savez(
-            args.output.with_suffix(".npz"),
-            *[variable.numpy() for variable in state],
-        )
-    return {"history": history.history, "seconds": clock.seconds}
+    report = {"history": history.history, "seconds": clock.seconds}
+    variables = gan.variables + gan.optimizer.variables
+    return [variable.numpy() for variable in variables], report
 
 
-def _build(args):
+def _build(preset):
     import keras_ssgan as ks
     from keras_ssgan.augmentation import RandomAffine
 
-    if args.preset:
-        return ks.SemiSupervisedGAN.from_preset(args.preset, seed=0)
+    if preset:
+        return ks.SemiSupervisedGAN.from_preset(preset, seed=0)
     discriminator = ks.networks.build_discriminator(
         (8, 8, 1),
         [(4, 4, 2, "same"), (6, 3, 1, "same"), (8, 3, 1, "valid")],
-        dropout=args.dropout,
+        dropout=0.0,
         seed=0,
     )
     generator = ks.networks.build_generator(
-        5,
-        [(6, 4, 1, "valid"), (1, 4, 2, "same")],
-        dropout=args.dropout,
-        seed=1,
+        5, [(6, 4, 1, "valid"), (1, 4, 2, "same")], dropout=0.0, seed=1
     )
     return ks.SemiSupervisedGAN(
         discriminator,
@@ -131,7 +135,9 @@ def _clock(keras):
     class Clock(keras.callbacks.Callback):
         """Seconds of each step, once its figures are there."""
 
-        seconds = []
+        def __init__(self):
+            super().__init__()
+            self.seconds = []
 
         def on_train_batch_begin(self, batch, logs=None):
             self.start = time.perf_counter()
