@@ -1,6 +1,5 @@
 """Starts processes as the launcher of each backend would."""
 
-import json
 import os
 import socket
 import subprocess
@@ -14,7 +13,7 @@ def launch(arguments, backend, processes=1):
 
     Args:
         arguments: List of str, what follows `python`.
-        backend: Name of the backend.
+        backend: Name of the backend; `jax` or `torch` for several processes.
         processes: int; 1 is without a launcher's environment.
 
     Returns:
@@ -48,7 +47,7 @@ def launch(arguments, backend, processes=1):
 
 
 def _jax_environments(processes):
-    (port,) = _free_ports(1)
+    port = _free_port()
     return [
         {
             "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"{HOST}:{port}",
@@ -59,23 +58,8 @@ def _jax_environments(processes):
     ]
 
 
-def _tensorflow_environments(processes):
-    workers = [f"{HOST}:{port}" for port in _free_ports(processes)]
-    return [
-        {
-            "TF_CONFIG": json.dumps(
-                {
-                    "cluster": {"worker": workers},
-                    "task": {"type": "worker", "index": i},
-                }
-            )
-        }
-        for i in range(processes)
-    ]
-
-
 def _torch_environments(processes):
-    (port,) = _free_ports(1)
+    port = _free_port()
     return [
         {
             "MASTER_ADDR": HOST,
@@ -90,16 +74,11 @@ def _torch_environments(processes):
 
 _ENVIRONMENTS = {
     "jax": _jax_environments,
-    "tensorflow": _tensorflow_environments,
     "torch": _torch_environments,
 }
 
 
-def _free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for free in sockets:
+def _free_port():
+    with socket.socket() as free:
         free.bind((HOST, 0))
-    ports = [free.getsockname()[1] for free in sockets]
-    for free in sockets:
-        free.close()
-    return ports
+        return free.getsockname()[1]

@@ -28,7 +28,9 @@ def main():
     results = {}
     for backend in args.backends:
         layouts = [(n, 1) for n in args.devices] if backend != "torch" else []
-        layouts = [(None, 1), *layouts, (None, 2)]
+        layouts = [(None, 1), *layouts]
+        if backend != "tensorflow":
+            layouts.append((None, 2))
         for devices, processes in layouts:
             name = f"{backend}, {devices or 1} devices, {processes} processes"
             seconds = _time(args, backend, devices, processes)

@@ -282,7 +282,7 @@ def _add_train(commands):
         action="store_true",
         default=None,
         help="this is one of several processes, as its launcher's environment "
-        "says (torchrun, TF_CONFIG, KERAS_DISTRIBUTION_*)",
+        "says (torchrun, KERAS_DISTRIBUTION_*)",
     )
     add(
         "--output",

@@ -2,7 +2,8 @@
 
 - JAX: `keras.distribution.DataParallel`. The step sees the global batch, and
   XLA splits it: nothing below is needed inside of the step.
-- TensorFlow: `tf.distribute`. Each replica runs the step on its shard.
+- TensorFlow: `tf.distribute.MirroredStrategy`. Each replica runs the step on
+  its shard.
 - PyTorch: `torch.distributed`, one process per device. Each process runs the
   step on its shard. `DistributedDataParallel` itself does not apply: its hooks
   wait for `backward()`, and "this module doesn't work with
@@ -32,7 +33,6 @@ BACKEND = keras.backend.backend()
 # What a launcher sets.
 _LAUNCHERS = {
     "jax": ("KERAS_DISTRIBUTION_NUM_PROCESSES", "see docs/distribution.md"),
-    "tensorflow": ("TF_CONFIG", "see docs/distribution.md"),
     "torch": ("WORLD_SIZE", "start the processes with torchrun"),
 }
 
@@ -51,8 +51,7 @@ def scope(devices=None, distribute=False):
             `distribute` to all that the process sees.
         distribute: bool, whether this is one of several processes. How many
             there are and which one this is stands in the environment:
-            `KERAS_DISTRIBUTION_*` on JAX, `TF_CONFIG` on TensorFlow, what
-            `torchrun` sets on PyTorch.
+            `KERAS_DISTRIBUTION_*` on JAX, what `torchrun` sets on PyTorch.
 
     Raises:
         InputError: If the backend or the machine cannot do this.
@@ -69,6 +68,12 @@ def scope(devices=None, distribute=False):
 
 
 def _check_launcher():
+    if BACKEND == "tensorflow":
+        raise InputError(
+            f"fit of Keras {keras.version()} fails under TensorFlow's "
+            "MultiWorkerMirroredStrategy (Keras issue 20585); take devices of "
+            "one process, or several processes on JAX or PyTorch"
+        )
     variable, remedy = _LAUNCHERS[BACKEND]
     if variable not in os.environ:
         raise InputError(
@@ -99,17 +104,12 @@ def _jax_scope(devices, distribute):
 def _tensorflow_scope(devices, distribute):
     import tensorflow as tf
 
-    if distribute:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        local = len(strategy.extended.worker_devices)
-        _check_devices(devices, local, exactly=True)
-    else:
-        names = tf.config.list_logical_devices("GPU")
-        names = names or tf.config.list_logical_devices("CPU")
-        _check_devices(devices, len(names))
-        strategy = tf.distribute.MirroredStrategy(
-            [device.name for device in names[:devices]]
-        )
+    there_are = tf.config.list_logical_devices("GPU")
+    there_are = there_are or tf.config.list_logical_devices("CPU")
+    _check_devices(devices, len(there_are))
+    strategy = tf.distribute.MirroredStrategy(
+        [device.name for device in there_are[:devices]]
+    )
     with strategy.scope():
         yield
 
@@ -170,16 +170,7 @@ def is_main():
         import jax
 
         return jax.process_index() == 0
-    if BACKEND == "tensorflow":
-        return _tensorflow_task() == 0
-    return _torch_rank() == 0
-
-
-def _tensorflow_task():
-    import tensorflow as tf
-
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    return resolver.task_id or 0 if resolver else 0
+    return BACKEND == "tensorflow" or _torch_rank() == 0
 
 
 def _torch_world_size():
