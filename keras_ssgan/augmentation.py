@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_ssgan import distribution
+
 
 def sample_affine(images, transforms):
     """Images under affine maps, with bilinear interpolation.
@@ -105,8 +107,13 @@ class RandomAffine(keras.layers.Layer):
     def _draw_transforms(self, batch_size, height, width):
         """Maps from output to input pixels, `(6, batch)`."""
         # One draw for all, since each has a price on a CPU.
-        amounts = keras.random.uniform(
-            (6, batch_size), -1.0, 1.0, seed=self.seed_generator
+        amounts = distribution.draw(
+            keras.random.uniform,
+            (6, batch_size),
+            axis=1,
+            minval=-1.0,
+            maxval=1.0,
+            seed=self.seed_generator,
         )
         angle = amounts[0] * math.radians(self.rotation)
         scale_x = 1.0 + amounts[1] * self.scale

@@ -18,6 +18,8 @@ import functools
 import keras
 from keras import ops
 
+from keras_ssgan.distribution import mean_gradients
+
 BACKEND = keras.backend.backend()
 
 
@@ -136,11 +138,12 @@ def apply_gradients(optimizer, gradients, variables):
 
     Args:
         optimizer: A built `keras.optimizers.Optimizer`.
-        gradients: List of tensors.
+        gradients: List of tensors; those of this replica, where there are
+            several.
         variables: The trainable `keras.Variable`s it was built with.
     """
     if BACKEND != "jax":
-        optimizer.apply(gradients, variables)
+        optimizer.apply(mean_gradients(gradients), variables)
         return
     # `LossScaleOptimizer.apply` assigns inside of a `cond`, which on JAX would
     # let tracers escape; its stateless form does not.

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_ssgan import distribution
 from keras_ssgan import health
 from keras_ssgan import plotting
 from keras_ssgan import runs
@@ -34,10 +35,14 @@ class SampleGrid(keras.callbacks.Callback):
         self.seed = seed
 
     def on_train_begin(self, logs=None):
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if distribution.is_main():
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
+        # By all processes: on JAX each has a part of the model to compute.
         images = self.model.generate(self.num_images, seed=self.seed)
+        if not distribution.is_main():
+            return
         grid = plotting.image_grid(images, columns=self.columns)
         grid.save(self.folder / f"epoch_{epoch + 1:03d}.png")
 

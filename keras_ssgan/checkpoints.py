@@ -13,7 +13,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from keras import ops
 
 from keras_ssgan import files
 from keras_ssgan.errors import InputError
@@ -77,8 +76,7 @@ class Checkpoints:
         if progress == self.progress:
             return
         arrays = [
-            np.ascontiguousarray(ops.convert_to_numpy(variable.value))
-            for variable in _state(gan)
+            np.ascontiguousarray(variable.numpy()) for variable in _state(gan)
         ]
         if not all(np.isfinite(array).all() for array in arrays):
             raise FloatingPointError("a weight or a loss is NaN or infinite")

@@ -106,6 +106,9 @@ def _train(arguments):
         verbose=_verbosity(arguments),
         checkpoint_every=arguments.checkpoint_every,
     )
+    if metrics is None:
+        # Another process of the run has them.
+        return
     counts = metrics["images"]
     labels = counts["train_labels"]
     unlabeled = counts["train_images"] - labels
@@ -288,6 +291,20 @@ def _add_train(commands):
         action="store_true",
         default=None,
         help="also train the same network on the labelled images alone",
+    )
+    add(
+        "--devices",
+        type=_positive,
+        metavar="N",
+        help="devices of this process that share each batch (default: one; "
+        "with --distribute, all)",
+    )
+    add(
+        "--distribute",
+        action="store_true",
+        default=None,
+        help="this is one of several processes, as its launcher's environment "
+        "says (torchrun, KERAS_DISTRIBUTION_*)",
     )
     add(
         "--output",

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_ssgan import autodiff
+from keras_ssgan import distribution
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -81,7 +82,9 @@ class Dropout(keras.layers.Dropout):
         batch_size, *shape = ops.shape(inputs)
         size = batch_size * math.prod(shape)
         uniform = 4096.0 * keras.random.uniform(
-            ((size + 1) // 2,), dtype="float32", seed=self.seed_generator
+            ((size + 1) // 2,),
+            dtype="float32",
+            seed=distribution.replica_seed(self.seed_generator),
         )
         upper = ops.floor(uniform)
         lower = ops.floor(4096.0 * (uniform - upper))
@@ -90,7 +93,36 @@ class Dropout(keras.layers.Dropout):
         return inputs * ops.reshape(scales, (batch_size, *shape))
 
 
+@keras.saving.register_keras_serializable("keras_ssgan")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` with moments of the global batch.
+
+    Where replicas run the step apart, that is; `synchronized` of Keras does so
+    on TensorFlow alone, and cannot be saved for another backend.
+    """
+
+    def call(self, inputs, training=False, mask=None):
+        replicas = distribution.num_replicas()
+        if not (training and self.trainable) or replicas == 1:
+            return super().call(inputs, training=training, mask=mask)
+        x = ops.cast(inputs, "float32")
+        axes = [i for i in range(len(x.shape)) if i != self.axis % len(x.shape)]
+        mean, variance = distribution.moments(x, axes)
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(
+                moving * self.momentum + value * (1.0 - self.momentum)
+            )
+        outputs = ops.batch_normalization(
+            x, mean, variance, self.axis, self.beta, self.gamma, self.epsilon
+        )
+        return ops.cast(outputs, self.compute_dtype)
+
+
 _STOCK = {
+    BatchNormalization: keras.layers.BatchNormalization,
     Conv2D: keras.layers.Conv2D,
     Conv2DTranspose: keras.layers.Conv2DTranspose,
     Dropout: keras.layers.Dropout,

@@ -7,6 +7,8 @@ and returns a scalar.
 
 from keras import ops
 
+from keras_ssgan import distribution
+
 
 def class_logits(logits):
     """The K class logits, without the real/fake logit.
@@ -46,7 +48,9 @@ def supervised_loss(logits, labels, mask):
     cross_entropy = ops.sparse_categorical_crossentropy(
         targets, logits, from_logits=True
     )
-    return ops.divide_no_nan(ops.sum(mask * cross_entropy), ops.sum(mask))
+    # Over the labels of all replicas, on average.
+    weight = distribution.all_mean(ops.sum(mask))
+    return ops.divide_no_nan(ops.sum(mask * cross_entropy), weight)
 
 
 def real_loss(logits):
@@ -143,7 +147,7 @@ def absolute_feature_matching_loss(real_features, fake_features):
 def _mean_gap(real_features, fake_features):
     real_mean = ops.mean(ops.cast(real_features, "float32"), axis=0)
     fake_mean = ops.mean(ops.cast(fake_features, "float32"), axis=0)
-    return real_mean - fake_mean
+    return distribution.all_mean(real_mean - fake_mean)
 
 
 FEATURE_MATCHING = {

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssgan import checks
+from keras_ssgan import distribution
 from keras_ssgan import losses
 from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.autodiff import apply_gradients
@@ -413,9 +414,10 @@ class SemiSupervisedGAN(keras.Model):
         latents = np.random.default_rng(seed).standard_normal(
             (num_images, 1, 1, self.latent_dim), dtype="float32"
         )
-        images = self.generator.predict(
-            latents, batch_size=batch_size, verbose=0
-        )
+        with distribution.undistributed():
+            images = self.generator.predict(
+                latents, batch_size=batch_size, verbose=0
+            )
         return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype("uint8")
 
     # === Training ===
@@ -447,6 +449,13 @@ class SemiSupervisedGAN(keras.Model):
         if isinstance(x, np.ndarray):
             checks.check_images(x)
             checks.check_labels(y, self.num_classes, len(x))
+        if kwargs.get("validation_data") is not None:
+            kwargs |= distribution.deal_validation(
+                self,
+                kwargs["validation_data"],
+                kwargs.get("validation_batch_size"),
+            )
+        x = distribution.deal(self, x)
         return super().fit(x, y, *args, **kwargs)
 
     @trainer_step
@@ -457,8 +466,10 @@ class SemiSupervisedGAN(keras.Model):
         views = [self._augment(images)]
         if self.consistency:
             views.append(self._augment(images))
-        latents = keras.random.normal(
-            (batch_size, 1, 1, self.latent_dim), seed=self.seed_generator
+        latents = distribution.draw(
+            keras.random.normal,
+            (batch_size, 1, 1, self.latent_dim),
+            seed=self.seed_generator,
         )
         fakes, generator_pullback, _ = vjp(
             lambda: (self.generator(latents, training=True), None),
@@ -469,8 +480,11 @@ class SemiSupervisedGAN(keras.Model):
         )
         g_losses = self._update_generator(views[0], fakes, generator_pullback)
 
+        values, labels, mask, logits = distribution.pool_for_metrics(
+            d_losses + g_losses, labels, mask, logits
+        )
         for metric, value in zip(
-            self.d_metrics + self.g_metrics, d_losses + g_losses, strict=True
+            self.d_metrics + self.g_metrics, values, strict=True
         ):
             metric.update_state(value, sample_weight=batch_size)
         return self._update_class_metrics(images, labels, mask, logits)
@@ -675,7 +689,7 @@ class SemiSupervisedGAN(keras.Model):
 
     def save_own_variables(self, store):
         for i, variable in enumerate(self._random_states()):
-            store[f"random_state_{i}"] = ops.convert_to_numpy(variable.value)
+            store[f"random_state_{i}"] = variable.numpy()
 
     def load_own_variables(self, store):
         for i, variable in enumerate(self._random_states()):

@@ -19,6 +19,7 @@ import keras_ssgan
 from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
+from keras_ssgan import distribution
 from keras_ssgan import evaluation
 from keras_ssgan import files
 from keras_ssgan import losses
@@ -71,6 +72,10 @@ class Config:
             images alone, to compare.
         stream: Whether the training images stay on disk (see
             `datasets.load`).
+        devices: Devices of this process, which share each batch; `None` for
+            one, or with `distribute` for all that there are.
+        distribute: Whether this is one of several processes, which a launcher
+            started (see `distribution.scope`).
     """
 
     dataset: str = "mnist"
@@ -84,6 +89,8 @@ class Config:
     dtype: str = "float32"
     baseline: bool = False
     stream: bool | None = None
+    devices: int | None = None
+    distribute: bool = False
 
     def __post_init__(self):
         preset = get_preset(self.preset)
@@ -188,7 +195,8 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             one after each epoch comes on top.
 
     Returns:
-        Dict of the results, as in `metrics.json`.
+        Dict of the results, as in `metrics.json`; `None` in all processes but
+        the one that writes, if there are several.
 
     Raises:
         InputError: If a setting, the dataset or the folder is not usable;
@@ -212,26 +220,30 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
         "out for validation; %d test images",
         *counts.values(),
     )
-    keras.utils.set_random_seed(config.seed)
-    steps = config.epochs * len(mix(config, split))
-    gan = _build_gan(config, len(split.class_names), steps)
-    with _resumable(folder):
-        start = time.perf_counter()
-        checkpoints = Checkpoints(folder / "checkpoints")
-        progress = _start(config, folder, gan, split, checkpoints)
-        waiting_share = _fit(
-            config,
-            folder,
-            gan,
-            split,
-            checkpoints,
-            progress,
-            verbose,
-            checkpoint_every,
-        )
-        gan.update_statistics(_some(split.train[0]))
-        seconds = time.perf_counter() - start
+    with distribution.scope(config.devices, config.distribute):
+        keras.utils.set_random_seed(config.seed)
+        steps = config.epochs * len(mix(config, split))
+        gan = _build_gan(config, len(split.class_names), steps)
+        with _resumable(folder):
+            start = time.perf_counter()
+            checkpoints = Checkpoints(folder / "checkpoints")
+            progress = _start(config, folder, gan, split, checkpoints)
+            waiting_share = _fit(
+                config,
+                folder,
+                gan,
+                split,
+                checkpoints,
+                progress,
+                verbose,
+                checkpoint_every,
+            )
+            seconds = time.perf_counter() - start
+        if not distribution.is_main():
+            return None
 
+    with _resumable(folder):
+        gan.update_statistics(_some(split.train[0]))
         metrics = {
             "class_names": split.class_names,
             "images": counts,
@@ -283,7 +295,6 @@ def _start(config, folder, gan, split, checkpoints):
     Returns:
         The `Progress` of that checkpoint, or of a run that has not begun.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     steps_per_epoch = len(mix(config, split))
     progress = checkpoints.restore(gan)
     if progress is None:
@@ -294,6 +305,14 @@ def _start(config, folder, gan, split, checkpoints):
             f"steps and has {steps_per_epoch} now; resume with the images that "
             "the run was started with"
         )
+    elif progress.step and config.distribute:
+        raise InputError(
+            "the run was stopped within an epoch, and in several processes it "
+            "goes on from the end of one; resume it without --distribute"
+        )
+    if not distribution.is_main():
+        return progress
+    folder.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(folder)
     _write_json(folder / "config.json", dataclasses.asdict(config))
     # Rows of epochs whose end was not saved are dropped.
@@ -324,6 +343,17 @@ def _fit(
             data = mix(config, split, progress.epoch, progress.step)
             # It has Keras fetch the logs of every step.
             waiting = [callbacks.WaitingShare(data)] * _is_streamed(split)
+            writers = [
+                keras.callbacks.CSVLogger(folder / "history.csv", append=True),
+                # Last: with it, the epoch is finished.
+                callbacks.Checkpoint(
+                    checkpoints,
+                    progress,
+                    folder,
+                    interruption,
+                    checkpoint_every,
+                ),
+            ] * distribution.is_main()
             gan.fit(
                 data,
                 epochs=epochs,
@@ -337,19 +367,9 @@ def _fit(
                     *waiting,
                     callbacks.StopOnFailure(checkpoints, folder),
                     callbacks.SampleGrid(folder / "samples"),
-                    keras.callbacks.CSVLogger(
-                        folder / "history.csv", append=True
-                    ),
-                    # Last: with it, the epoch is finished.
-                    callbacks.Checkpoint(
-                        checkpoints,
-                        progress,
-                        folder,
-                        interruption,
-                        checkpoint_every,
-                    ),
+                    *writers,
                 ],
-                verbose=verbose,
+                verbose=verbose if distribution.is_main() else 0,
             )
             return waiting[0].share if waiting else None
 
@@ -502,7 +522,8 @@ def _check_settings(settings):
         # JSON has one kind of number, and to Python a bool is one as well.
         kinds = types[name] | int if types[name] is float else types[name]
         if not isinstance(value, kinds) or (
-            isinstance(value, bool) and kinds is not bool
+            isinstance(value, bool)
+            and bool not in (kinds, *typing.get_args(kinds))
         ):
             raise ValueError(f"{name} is {value!r:.80}")
         if isinstance(value, int | float) and not abs(value) < 2**63:
@@ -512,7 +533,7 @@ def _check_settings(settings):
 
 
 def _check_same_run(config, earlier):
-    free = {"epochs", "baseline"}
+    free = {"epochs", "baseline", "devices", "distribute"}
     if get_preset(earlier.preset).decay:
         free.remove("epochs")
     for field in dataclasses.fields(Config):

@@ -23,6 +23,18 @@ import keras_ssgan as ks
 from keras_ssgan import settings
 from keras_ssgan.augmentation import RandomAffine
 
+TINY = dataclasses.replace(
+    settings.PRESETS["compact"],
+    image_size=8,
+    latent_dim=5,
+    discriminator=(
+        (8, 4, 2, "same"),
+        (12, 3, 1, "same"),
+        (16, 3, 1, "valid"),
+    ),
+    generator=((12, 4, 1, "valid"), (4, 2, "same")),
+)
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -45,17 +57,7 @@ def mnist_path():
 @pytest.fixture(autouse=True, scope="session")
 def tiny_preset():
     """A preset `tiny`, like `compact` with a tenth of its weights."""
-    settings.PRESETS["tiny"] = dataclasses.replace(
-        settings.PRESETS["compact"],
-        image_size=8,
-        latent_dim=5,
-        discriminator=(
-            (8, 4, 2, "same"),
-            (12, 3, 1, "same"),
-            (16, 3, 1, "valid"),
-        ),
-        generator=((12, 4, 1, "valid"), (4, 2, "same")),
-    )
+    settings.PRESETS["tiny"] = TINY
     yield
     del settings.PRESETS["tiny"]
 

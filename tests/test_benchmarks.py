@@ -1,6 +1,7 @@
 """The benchmarks' arithmetic, and that their loops compute our method."""
 
 import dataclasses
+import math
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import keras_ssgan as ks
 from benchmarks import report
 from benchmarks.agreement import disagreements
 from benchmarks.agreement import losses_of
@@ -19,6 +21,8 @@ from benchmarks.operations import step_multiply_adds
 from benchmarks.peers import CONTESTANTS
 from benchmarks.peers import Contestant
 from benchmarks.peers import build
+from benchmarks.projection import gradient_bytes
+from benchmarks.projection import project
 from keras_ssgan.autodiff import BACKEND
 from keras_ssgan.settings import get_preset
 
@@ -171,3 +175,19 @@ def test_help_waits_for_no_backend():
     )
     assert result.returncode == 0, result.stderr
     assert "--backends" in result.stdout
+
+
+@pytest.mark.parametrize("preset", ["compact", "article"])
+def test_gradient_bytes_are_those_of_the_networks(preset):
+    gan = ks.SemiSupervisedGAN.from_preset(preset)
+    counted = [
+        4 * sum(math.prod(v.shape) for v in network.trainable_variables)
+        for network in (gan.discriminator, gan.generator)
+    ]
+    assert list(gradient_bytes(get_preset(preset))) == counted
+
+
+def test_a_projection_to_one_device_is_computing_alone():
+    projected = project(get_preset("article"), 1, 128, 1e12, 1e9, 1e-6)
+    assert projected["efficiency"] == 1.0
+    assert projected["compute"] == pytest.approx(0.565, rel=0.01)

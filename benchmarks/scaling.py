@@ -1,0 +1,96 @@
+"""Times a step on 1, 2, 4 and 8 simulated devices, and in 2 processes.
+
+The global batch stays the same, and so do the cores, which all devices share:
+what a step takes longer is overhead, not what real devices would save.
+
+Example:
+
+    python -m benchmarks.scaling --backends jax,torch --output scaling.json
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import tempfile
+
+from benchmarks.launch import launch
+from keras_ssgan.settings import PRESETS
+
+# What is compiled or first allocated comes with the first two steps.
+WARM_UP = 2
+
+
+def main():
+    args = _parse_args()
+    results = {}
+    for backend in args.backends:
+        layouts = [(n, 1) for n in args.devices] if backend != "torch" else []
+        layouts = [(None, 1), *layouts]
+        if backend != "tensorflow":
+            layouts.append((None, 2))
+        for devices, processes in layouts:
+            name = f"{backend}, {devices or 1} devices, {processes} processes"
+            seconds = _time(args, backend, devices, processes)
+            results[name] = {
+                "median_seconds": statistics.median(seconds),
+                "seconds": seconds,
+            }
+            print(f"{name}: {statistics.median(seconds):.4f} s", flush=True)
+    if args.output:
+        document = {
+            "arguments": vars(args),
+            "machine": {
+                "platform": platform.platform(),
+                "cpus": os.cpu_count(),
+                "load": os.getloadavg(),
+            },
+            "steps": results,
+        }
+        text = json.dumps(document, indent=2, default=str)
+        args.output.write_text(text + "\n")
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser("python -m benchmarks.scaling")
+
+    def names(text):
+        return text.split(",")
+
+    def numbers(text):
+        return [int(part) for part in text.split(",")]
+
+    add = parser.add_argument
+    add("--backends", type=names, default=["jax", "tensorflow", "torch"])
+    add("--devices", type=numbers, default=[2, 4, 8])
+    add("--preset", choices=PRESETS, help="default: a tiny GAN")
+    add("--batch-size", type=int, default=64, help="of all devices together")
+    add("--steps", type=int, default=30)
+    add("--output", type=pathlib.Path, help="JSON file")
+    return parser.parse_args()
+
+
+def _time(args, backend, devices, processes):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "replica"
+        arguments = [
+            *("-m", "benchmarks.replica"),
+            f"--output={path}",
+            f"--batch-size={args.batch_size}",
+            f"--steps={args.steps + WARM_UP}",
+        ]
+        if args.preset:
+            arguments.append(f"--preset={args.preset}")
+        if devices:
+            arguments.append(f"--devices={devices}")
+        if processes > 1:
+            arguments.append("--distribute")
+        launch(arguments, backend, processes)
+        report = json.loads(path.with_suffix(".json").read_text())
+    return report["seconds"][WARM_UP:]
+
+
+if __name__ == "__main__":
+    main()

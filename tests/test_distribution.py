@@ -1,0 +1,254 @@
+"""Many devices: the update of one, and a shard for each.
+
+Device counts are settled when a backend starts, so what runs on several
+devices runs in processes of its own.
+"""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+from conftest import build_tiny_gan
+from keras import ops
+
+from benchmarks import replica
+from benchmarks.launch import launch
+from keras_ssgan import datasets
+from keras_ssgan import distribution
+from keras_ssgan.errors import InputError
+
+BACKEND = keras.backend.backend()
+TESTS = os.path.dirname(__file__)
+# What the others are told instead has tests below.
+devices_alone = pytest.mark.skipif(BACKEND == "torch", reason="refused")
+processes_alone = pytest.mark.skipif(BACKEND == "tensorflow", reason="refused")
+
+
+def train_on(path, devices=None, processes=1):
+    """State and history of `replica.train` on several devices."""
+    arguments = ["-m", "benchmarks.replica", "--output", str(path)]
+    if devices:
+        arguments += ["--devices", str(devices)]
+    if processes > 1:
+        arguments += ["--distribute"]
+    launch(arguments, BACKEND, processes)
+    with np.load(path.with_suffix(".npz")) as file:
+        state = list(file.values())
+    report = json.loads(path.with_suffix(".json").read_text())
+    return state, report["history"]
+
+
+def assert_like_one_device(results, devices):
+    state, history = results
+    expected, report = replica.train(dealt_to=devices)
+    # Sums over the batch are taken in another order, and batch normalisation
+    # has its variance from mean squares: differences of some 1e-7, of weights
+    # and moving statistics of up to about 1. Adam divides a gradient by its
+    # size, which enlarges them where gradients are near 0. A wrong update is
+    # off by a step of the optimizer, 2e-4.
+    for value, other in zip(state, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=2e-5, atol=1e-5)
+    assert history.keys() == report["history"].keys()
+    for name, values in history.items():
+        # On TensorFlow Keras averages what the devices have evaluated, though
+        # the 21 images do not divide by them.
+        averaged = BACKEND == "tensorflow" and name.startswith("val_")
+        np.testing.assert_allclose(
+            values,
+            report["history"][name],
+            rtol=0.1 if averaged else 1e-4,
+            atol=1e-5,
+            err_msg=name,
+        )
+
+
+@devices_alone
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_of_one_process_update_as_one_device(devices, tmp_path):
+    results = train_on(tmp_path / "many", devices=devices)
+    assert_like_one_device(results, devices)
+
+
+@processes_alone
+def test_two_processes_update_as_one_device(tmp_path):
+    results = train_on(tmp_path / "many", processes=2)
+    assert_like_one_device(results, 2)
+
+
+@processes_alone
+def test_one_process_writes_and_prints(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (44, 8, 8), dtype="uint8")
+    labels = np.arange(44) % 10
+    np.savez(
+        tmp_path / "noise.npz",
+        x_train=images,
+        y_train=labels,
+        x_test=images[:7],
+        y_test=labels[:7],
+    )
+    settings = "--preset tiny --epochs 1 --batch-size 16 --labels 20"
+    first, *others = launch(
+        [
+            os.path.join(TESTS, "launch.py"),
+            "train",
+            *settings.split(),
+            f"--dataset={tmp_path / 'noise.npz'}",
+            f"--output={tmp_path / 'run'}",
+            "--distribute",
+        ],
+        BACKEND,
+        processes=2,
+    )
+    assert "correct" in first
+    assert not any("correct" in text or "epoch" in text for text in others)
+    lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert len(lines) == 2
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+# === Shards ===
+
+
+@pytest.fixture
+def mixed(tiny_data):
+    images, labels = tiny_data
+    # Each image is known by its first pixel.
+    images[:, 0, 0] = np.arange(40)
+    return datasets.MixedDataset(
+        images, labels, batch_size=16, labeled_per_batch=6
+    )
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_shards_are_disjoint_and_make_up_the_batch(mixed, devices):
+    images, labels = mixed[0]
+    shards = [
+        distribution.Dealt(mixed, devices, i, devices)[0]
+        for i in range(devices)
+    ]
+    seen = np.concatenate([shard[0][:, 0, 0] for shard in shards])
+    assert sorted(seen) == sorted(images[:, 0, 0])
+    for shard_images, shard_labels in shards:
+        assert len(shard_images) == 16 // devices
+        share = np.sum(shard_labels >= 0)
+        assert abs(share - np.sum(labels >= 0) / devices) < 1
+
+
+def test_a_process_gets_the_rows_of_its_devices(mixed):
+    _, everything = distribution.Dealt(mixed, 4)[0]
+    parts = [distribution.Dealt(mixed, 4, i, 2)[0][1] for i in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts), everything)
+
+
+@pytest.mark.parametrize("rows, dealt", [(11, 8), (3, 4)])
+def test_a_batch_that_does_not_divide_loses_or_repeats_rows(rows, dealt):
+    class One(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return np.arange(rows), np.arange(rows)
+
+    images, _ = distribution.Dealt(One(), 4)[0]
+    assert len(images) == dealt
+    assert set(images) == set(range(min(rows, dealt)))
+
+
+def test_dealing_moves_the_dataset_from_epoch_to_epoch(mixed):
+    dealt = distribution.Dealt(mixed, 2, skipped_epochs=1)
+    for epoch in (0, 0, 1):
+        assert mixed.epoch == epoch
+        dealt.on_epoch_begin()
+        for i in range(dealt.num_batches):
+            dealt[i]
+        dealt.on_epoch_end()
+
+
+# === Random numbers ===
+
+
+@pytest.fixture
+def as_replica(monkeypatch):
+    """Makes this process believe that it is one of two replicas."""
+
+    def become(replica):
+        monkeypatch.setattr(distribution, "num_replicas", lambda: 2)
+        monkeypatch.setattr(distribution, "_replica", lambda: replica)
+
+    return become
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_replicas_draw_slices_of_the_global_numbers(as_replica, axis):
+    def draw(shape):
+        numbers = distribution.draw(
+            keras.random.normal, shape, axis, seed=keras.random.SeedGenerator(1)
+        )
+        return ops.convert_to_numpy(numbers)
+
+    expected = draw((6, 6))
+    shape = (3, 6) if axis == 0 else (6, 3)
+    parts = []
+    for replica_id in range(2):
+        as_replica(replica_id)
+        parts.append(draw(shape))
+    np.testing.assert_array_equal(np.concatenate(parts, axis), expected)
+
+
+def test_no_replica_draws_what_another_does(as_replica):
+    drawn = []
+    for replica_id in range(2):
+        as_replica(replica_id)
+        generator = keras.random.SeedGenerator(1)
+        for _ in range(20):
+            seed = distribution.replica_seed(generator)
+            numbers = keras.random.uniform((4,), seed=seed)
+            drawn.append(tuple(ops.convert_to_numpy(numbers)))
+        # The state itself stays the same everywhere, as it has to be saved.
+        assert list(ops.convert_to_numpy(generator.state.value)) == [1, 20]
+    assert len(set(drawn)) == 40
+
+
+# === What cannot be ===
+
+
+def test_no_number_of_devices_below_one():
+    with pytest.raises(InputError, match="at least 1"):
+        with distribution.scope(devices=0):
+            pass
+
+
+def test_more_devices_than_there_are_are_refused():
+    with pytest.raises(InputError) as error:
+        with distribution.scope(devices=99):
+            pass
+    assert "99" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_distributing_needs_a_launcher_and_a_backend_that_can(monkeypatch):
+    for variable in ("KERAS_DISTRIBUTION_NUM_PROCESSES", "WORLD_SIZE"):
+        monkeypatch.delenv(variable, raising=False)
+    message = "MultiWorker" if BACKEND == "tensorflow" else "not set"
+    with pytest.raises(InputError, match=message):
+        with distribution.scope(distribute=True):
+            pass
+
+
+@pytest.fixture
+def two_devices(monkeypatch):
+    monkeypatch.setattr(distribution, "_cluster", lambda model: (2, 0, 1))
+
+
+def test_arrays_cannot_be_dealt_out(two_devices, tiny_gan, tiny_data):
+    with pytest.raises(InputError, match="MixedDataset; received ndarray"):
+        tiny_gan.fit(*tiny_data)
+
+
+def test_the_batch_has_to_divide_by_the_devices(two_devices, tiny_data):
+    data = datasets.MixedDataset(*tiny_data, batch_size=15)
+    with pytest.raises(InputError, match="15, does not divide by 2"):
+        build_tiny_gan().fit(data)
