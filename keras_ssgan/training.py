@@ -12,12 +12,14 @@ import keras
 import numpy as np
 
 import keras_ssgan
+from keras_ssgan import calibration
 from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
 from keras_ssgan import evaluation
 from keras_ssgan import losses
 from keras_ssgan import plotting
+from keras_ssgan import runs
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import get_preset
@@ -139,7 +141,8 @@ def train(config, folder, resume=False, verbose="auto"):
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
     `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
-    `classifier.keras`, and for resuming `checkpoint.keras`. The test images
+    `classifier.keras`, and for resuming `checkpoint.keras`. The classifier is
+    calibrated on the validation images, where there are some. The test images
     are looked at once, at the end.
 
     Args:
@@ -200,11 +203,16 @@ def train(config, folder, resume=False, verbose="auto"):
     )
     seconds = time.perf_counter() - start
 
+    if not len(split.validation[1]):
+        _logger.info(
+            "No labelled image was held out: probabilities are not calibrated"
+        )
+    classifier = _calibrated_classifier(gan, split)
     metrics = {
         "class_names": split.class_names,
         "images": counts,
         "image_size": list(split.test[0].shape[1:3]),
-        "test": _test(gan.classifier(), split.test, verbose),
+        "test": _test(classifier, split.test, verbose),
         "seconds": round(seconds, 1),
         "backend": keras.backend.backend(),
         "versions": {
@@ -220,7 +228,7 @@ def train(config, folder, resume=False, verbose="auto"):
             config, split, config.epochs * steps_per_epoch
         )
         metrics["baseline"] = _test(baseline, split.test, verbose)
-    _write_results(folder, gan, metrics)
+    _write_results(folder, gan, classifier, metrics)
     return metrics
 
 
@@ -263,7 +271,8 @@ def train_baseline(config, split, steps):
             epochs.
 
     Returns:
-        A classifier, as `SemiSupervisedGAN.classifier` gives it.
+        A classifier, as `SemiSupervisedGAN.classifier` gives it, calibrated
+        on the validation images.
     """
     keras.utils.set_random_seed(config.seed)
     gan = _build_gan(config, len(split.class_names))
@@ -290,7 +299,7 @@ def train_baseline(config, split, steps):
         epochs=math.ceil(steps * batch_size / len(labels)),
         verbose=0,
     )
-    return gan.classifier()
+    return _calibrated_classifier(gan, split)
 
 
 def _build_gan(config, num_classes):
@@ -301,10 +310,23 @@ def _build_gan(config, num_classes):
     return gan
 
 
+def _calibrated_classifier(gan, split):
+    """The classifier at the temperature that the validation images ask for."""
+    images, labels = split.validation
+    if not len(labels):
+        return gan.classifier()
+    probabilities = gan.predict(images, batch_size=256, verbose=0)
+    return gan.classifier(
+        temperature=calibration.fit_temperature(labels, probabilities)
+    )
+
+
 def _test(classifier, test, verbose):
     images, labels = test
     probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
-    return evaluation.classification_report(labels, probabilities)
+    return evaluation.classification_report(
+        labels, probabilities, runs.temperature_of(classifier)
+    )
 
 
 def read_history(folder):
@@ -383,10 +405,10 @@ def _write_json(path, content):
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _write_results(folder, gan, metrics):
+def _write_results(folder, gan, classifier, metrics):
     # Unlike the checkpoint, `gan` has the moving average for weights by now.
     gan.save(folder / "gan.keras")
-    gan.classifier().save(folder / "classifier.keras")
+    classifier.save(folder / "classifier.keras")
     plotting.curves(read_history(folder)).save(folder / "curves.png")
     plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
