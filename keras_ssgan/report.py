@@ -145,9 +145,9 @@ def _percent(share):
 
 def _caption(mistake):
     return (
-        f"{mistake['predicted']} ({mistake['probability']:.1%})",
+        f"said {mistake['predicted']}",
         f"is {mistake['class']}",
-        f"image {mistake['image']}",
+        f"{mistake['probability']:.1%} sure, #{mistake['image']}",
     )
 
 
@@ -177,8 +177,8 @@ def _markdown(content):
     if content["mistakes"]:
         lines += [
             f"The surest {len(content['mistakes'])} of {content['errors']}: "
-            "the class that was predicted and its probability, the class that "
-            "it is, and the number of the test image, from 0.",
+            "what the classifier said, what it is, how sure the classifier "
+            "was, and the number of the test image, from 0.",
             "",
             "![The surest mistakes](mistakes.png)",
         ]
