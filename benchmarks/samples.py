@@ -2,7 +2,11 @@
 
 The judge (`benchmarks.judge`) knows the digits of MNIST, and no other images.
 Real training images are what is compared with; the same figures of the test
-images are what a perfect generator would get.
+images are what a perfect generator would get. The judge works at 28x28 pixels:
+of a run at 64x64, the resizing is part of the figures (test images that went
+through 64x64 had a Fréchet distance of 0.53 in place of 0.05, and a recall of
+0.76 in place of 0.87). The judge is sure of noise, too, so that "sure" means
+something only where precision is high.
 
 Example:
 

@@ -77,6 +77,9 @@ def precision_recall(
 def confident_share(probabilities: np.ndarray, threshold: float = 0.9) -> float:
     """Share of the images that a classifier is sure to know.
 
+    It says nothing alone: a classifier can be sure of what is no digit at all.
+    Read it beside precision.
+
     Args:
         probabilities: Float array of shape `(n, K)`.
         threshold: Probability from which on a class counts as sure.
