@@ -18,6 +18,7 @@ _HOMES = {
 }
 _MODULES = (
     "augmentation",
+    "calibration",
     "callbacks",
     "datasets",
     "evaluation",

@@ -127,24 +127,40 @@ def _train(arguments):
 def _evaluate(arguments):
     from keras_ssgan import datasets
     from keras_ssgan import evaluation
+    from keras_ssgan import report
     from keras_ssgan import runs
 
+    if arguments.output is not None and arguments.output.exists():
+        raise InputError(
+            f"{arguments.output} exists already; choose another --output"
+        )
     model = runs.load_classifier(arguments.model)
     dataset = datasets.load(arguments.dataset)
     probabilities = model.predict(
         dataset.x_test, batch_size=256, verbose=_verbosity(arguments)
     )
-    report = evaluation.classification_report(dataset.y_test, probabilities)
-    if arguments.json:
-        print(json.dumps(report))
-        return
-    _print_score(f"test images of {arguments.dataset}", report)
-    for name, share in zip(
-        dataset.class_names, report["class_accuracy"], strict=True
-    ):
-        print(
-            f"  {name:>10} " + ("no image" if share is None else f"{share:.2%}")
+    figures = evaluation.classification_report(
+        dataset.y_test, probabilities, runs.temperature_of(model)
+    )
+    title = f"Test images of {arguments.dataset}, by {arguments.model}"
+    if arguments.output is not None:
+        report.write_report(
+            arguments.output,
+            title,
+            figures,
+            dataset.x_test,
+            dataset.y_test,
+            probabilities,
+            dataset.class_names,
         )
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    print(title)
+    print("\n".join(report.summary(figures)))
+    _print_columns(report.class_table(figures, dataset.class_names), str.rjust)
+    if arguments.output is not None:
+        print(f"Written to {arguments.output}: report.md and its pictures")
 
 
 def _predict(arguments):
@@ -334,6 +350,12 @@ def _add_evaluate(commands):
     _add_model(parser)
     parser.add_argument("--dataset", default="mnist", help="as for train")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="also write a report with pictures there; must not exist",
+    )
 
 
 def _add_predict(commands):
@@ -533,7 +555,11 @@ def _print_table(files, names, probabilities):
                 f"{row[second]:.1%}",
             )
         )
+    _print_columns(lines, str.ljust)
+
+
+def _print_columns(lines, justify):
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = [c.ljust(w) for c, w in zip(line, widths, strict=True)]
+        cells = [justify(c, w) for c, w in zip(line, widths, strict=True)]
         print("  ".join(cells).rstrip())

@@ -361,7 +361,7 @@ class SemiSupervisedGAN(keras.Model):
         )
         return ops.softmax(losses.class_logits(logits))
 
-    def classifier(self, name="classifier"):
+    def classifier(self, temperature=1.0, name="classifier"):
         """The discriminator as a classifier of raw images.
 
         Made of stock Keras layers alone, so that the saved model loads where
@@ -369,13 +369,22 @@ class SemiSupervisedGAN(keras.Model):
         training does not change it.
 
         Args:
+            temperature: float above 0, what the class logits are divided by
+                before the softmax, so that the probabilities are as sure as
+                they should be; `calibration.fit_temperature` finds it. The
+                layer `"temperature"` holds it. No prediction changes.
             name: Name of the model.
 
         Returns:
             Functional `keras.Model` from uint8 images `(batch, any_height,
             any_width)`, or with a last axis where there are several channels,
             to float32 probabilities `(batch, K)`.
+
+        Raises:
+            InputError: If the temperature is not above 0.
         """
+        if not temperature > 0:
+            raise InputError(f"temperature={temperature} has to be above 0")
         discriminator = keras.models.clone_model(
             self.discriminator, clone_function=stock
         )
@@ -387,9 +396,10 @@ class SemiSupervisedGAN(keras.Model):
         x = ops.expand_dims(inputs, axis=-1) if channels == 1 else inputs
         x = build_preprocessor(self.image_shape)(x)
         _, logits = discriminator(x)
-        outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(
-            losses.class_logits(logits)
-        )
+        x = keras.layers.Rescaling(
+            1 / temperature, dtype="float32", name="temperature"
+        )(losses.class_logits(logits))
+        outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
         return keras.Model(inputs, outputs, name=name)
 
     # === Generating ===

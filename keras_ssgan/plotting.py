@@ -420,6 +420,190 @@ def _tick_labels(ticks: np.ndarray) -> list[str]:
     return [f"{tick:.{decimals}f}" for tick in ticks]
 
 
+# === Captioned images ===
+
+_CAPTIONED_SIZE = 112
+_CAPTION_WIDTH = 136
+_CAPTION_LINE = 19
+
+
+def captioned_grid(
+    images: np.ndarray, captions: Sequence[Sequence[str]], columns: int = 7
+) -> Image.Image:
+    """Puts images with lines of text under each into one picture.
+
+    Args:
+        images: uint8 array of shape `(n, height, width)`,
+            `(n, height, width, 1)` or `(n, height, width, 3)`, with `n >= 1`.
+            Each is enlarged by the whole number that brings it to 112 pixels
+            or more.
+        captions: Per image its lines, as many for each; long ones are cut off.
+        columns: Images per row, at least 1.
+
+    Returns:
+        An RGB picture on white.
+
+    Raises:
+        InputError: If there are no images, or another number of captions.
+
+    Example:
+        >>> digits = np.zeros((2, 28, 28), "uint8")
+        >>> captioned_grid(digits, [("0", "99%"), ("0", "98%")]).mode
+        'RGB'
+    """
+    if not len(images) or len(images) != len(captions):
+        raise InputError(
+            "captioned_grid needs one caption per image; got "
+            f"{len(captions)} for {len(images)} images."
+        )
+    font = _font(_TEXT_SIZE)
+    scale = math.ceil(_CAPTIONED_SIZE / max(images.shape[1:3]))
+    tiles = [image_grid(image[np.newaxis], 1, scale, 0) for image in images]
+    width = max(tiles[0].width, _CAPTION_WIDTH)
+    height = tiles[0].height + 6 + len(captions[0]) * _CAPTION_LINE
+    columns = min(columns, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+
+    picture = Image.new(
+        "RGB",
+        (
+            _MARGIN + columns * (width + _MARGIN),
+            _MARGIN + rows * (height + _MARGIN),
+        ),
+        _WHITE,
+    )
+    draw = ImageDraw.Draw(picture)
+    for i, (tile, lines) in enumerate(zip(tiles, captions, strict=True)):
+        row, column = divmod(i, columns)
+        middle = _MARGIN + column * (width + _MARGIN) + width // 2
+        top = _MARGIN + row * (height + _MARGIN)
+        picture.paste(tile, (middle - tile.width // 2, top))
+        for j, line in enumerate(lines):
+            draw.text(
+                (middle, top + tile.height + 6 + j * _CAPTION_LINE),
+                _shorten(line, font, width),
+                fill=_MUTED if j else _INK,
+                font=font,
+                anchor="ma",
+            )
+    return picture
+
+
+# === Reliability ===
+
+_BIN_WIDTH = 42
+_SMALL_SIZE = 12
+_BAR = (153, 199, 224)
+
+
+def reliability_diagram(
+    bins: Sequence[Mapping], title: str = ""
+) -> Image.Image:
+    """Draws how often a classifier is right, by how sure it says it is.
+
+    Every bin has a bar, the share of its images that are correct, a thin line,
+    the interval of that share, and a mark, the mean probability that was said.
+    A classifier is calibrated where the marks end the bars. The numbers below
+    are the images in the bins.
+
+    Args:
+        bins: In order, as `calibration.reliability` gives them, each with
+            `interval` added, `(low, high)` of the share that is correct.
+        title: Text above the bars.
+
+    Returns:
+        An RGB picture on white.
+
+    Raises:
+        InputError: If there are no bins.
+    """
+    if not bins:
+        raise InputError("reliability_diagram needs at least one bin.")
+    small, font = _font(_SMALL_SIZE), _font(_TEXT_SIZE)
+    left, top = _MARGIN + 66, _MARGIN + 44
+    right = left + len(bins) * _BIN_WIDTH
+    bottom = top + _PLOT_HEIGHT
+    picture = Image.new("RGB", (right + _MARGIN, bottom + 124), _WHITE)
+    draw = ImageDraw.Draw(picture)
+    title_font = _font(_TITLE_SIZE)
+    draw.text(
+        ((_MARGIN + right) / 2, _MARGIN),
+        _shorten(title, title_font, right - _MARGIN),
+        fill=_INK,
+        font=title_font,
+        anchor="ma",
+    )
+
+    def y(share):
+        return bottom - share * _PLOT_HEIGHT
+
+    ticks = np.linspace(0, 1, 6)
+    percents = [f"{tick:.0%}" for tick in ticks]
+    _draw_value_axis(draw, (left, right), y(ticks), percents)
+    for i, entry in enumerate(bins):
+        x = left + i * _BIN_WIDTH
+        middle = x + _BIN_WIDTH // 2
+        draw.text(
+            (middle, bottom + 29),
+            _short_count(entry["images"]),
+            fill=_MUTED,
+            font=small,
+            anchor="ma",
+        )
+        if not entry["images"]:
+            continue
+        share = entry["correct"] / entry["images"]
+        draw.rectangle((x + 3, y(share), x + _BIN_WIDTH - 4, bottom), fill=_BAR)
+        low, high = entry["interval"]
+        draw.line([(middle, y(low)), (middle, y(high))], _COLOURS[0], width=2)
+        said = y(entry["confidence"])
+        draw.line(
+            [(x + 3, said), (x + _BIN_WIDTH - 4, said)], _COLOURS[1], width=3
+        )
+    draw.line([(left, bottom), (right, bottom)], fill=_AXIS)
+    for tick, percent in zip(ticks, percents, strict=True):
+        x = left + tick * (right - left)
+        draw.line([(x, bottom), (x, bottom + 5)], fill=_AXIS)
+        draw.text((x, bottom + 8), percent, fill=_MUTED, font=font, anchor="ma")
+    draw.text(
+        (left - 10, bottom + 29), "images", fill=_MUTED, font=small, anchor="ra"
+    )
+    draw.text(
+        ((left + right) / 2, bottom + 52),
+        "Probability of the predicted class",
+        fill=_INK,
+        font=font,
+        anchor="ma",
+    )
+    _draw_keys(draw, left, bottom + 90)
+    return picture
+
+
+def _draw_keys(draw: ImageDraw.ImageDraw, x: int, middle: int):
+    """Explains bar, line and mark of a reliability diagram, side by side."""
+    font = _font(_TEXT_SIZE)
+    for text, colour, (half_width, half_height) in (
+        ("correct", _BAR, (8, 8)),
+        ("its 95% interval", _COLOURS[0], (1, 8)),
+        ("mean probability said", _COLOURS[1], (8, 1)),
+    ):
+        draw.rectangle(
+            (
+                x + 8 - half_width,
+                middle - half_height,
+                x + 8 + half_width,
+                middle + half_height,
+            ),
+            fill=colour,
+        )
+        draw.text((x + 24, middle), text, fill=_INK, font=font, anchor="lm")
+        x += 24 + math.ceil(font.getlength(text)) + 28
+
+
+def _short_count(count: int) -> str:
+    return str(count) if count < 100_000 else f"{count // 1000}k"
+
+
 # === Confusion matrix ===
 
 _NAME_WIDTH = 150

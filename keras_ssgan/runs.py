@@ -19,7 +19,8 @@ def load_classifier(path):
     """Loads a model that gives class probabilities of raw images.
 
     Args:
-        path: Folder of a run, or a `.keras` file of a GAN or a classifier.
+        path: Folder of a run, or a `.keras` file of a GAN or a classifier. A
+            GAN's is not calibrated; the run's folder has the one that is.
 
     Returns:
         Functional `keras.Model`, as `SemiSupervisedGAN.classifier` gives it.
@@ -29,6 +30,21 @@ def load_classifier(path):
     """
     model = _load(path, "classifier.keras")
     return model.classifier() if isinstance(model, SemiSupervisedGAN) else model
+
+
+def temperature_of(classifier):
+    """The temperature that a classifier's probabilities are calibrated by.
+
+    Args:
+        classifier: As from `load_classifier`.
+
+    Returns:
+        float; 1 for a model without a layer `"temperature"`.
+    """
+    names = {layer.name for layer in classifier.layers}
+    if "temperature" not in names:
+        return 1.0
+    return 1 / classifier.get_layer("temperature").scale
 
 
 def load_gan(path):

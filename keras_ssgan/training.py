@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 import keras_ssgan
+from keras_ssgan import calibration
 from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
@@ -28,6 +29,7 @@ from keras_ssgan import text_files
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
 from keras_ssgan.datasets.streams import keep_labeled
+from keras_ssgan import runs
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
@@ -176,8 +178,9 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
     `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
-    `classifier.keras`, and for resuming `checkpoints/`. The test images are
-    looked at once, at the end.
+    `classifier.keras`, and for resuming `checkpoints/`. The classifier is
+    calibrated on the validation images, where there are some. The test images
+    are looked at once, at the end.
 
     A run that was broken off at any moment and is resumed, on the same backend
     and machine, ends with the very weights of one that was not. SIGINT and
@@ -244,11 +247,17 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
 
     with _resumable(folder):
         gan.update_statistics(_some(split.train[0]))
+        if not len(split.validation[1]):
+            _logger.info(
+                "No labelled image was held out: probabilities are not "
+                "calibrated"
+            )
+        classifier = _calibrated_classifier(gan, split)
         metrics = {
             "class_names": split.class_names,
             "images": counts,
             "image_size": list(split.test[0].shape[1:3]),
-            "test": _test(gan.classifier(), split.test, verbose),
+            "test": _test(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,
             "backend": keras.backend.backend(),
@@ -263,7 +272,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             )
             baseline = train_baseline(config, split, steps)
             metrics["baseline"] = _test(baseline, split.test, verbose)
-        _write_results(folder, gan, metrics)
+        _write_results(folder, gan, classifier, metrics)
     return metrics
 
 
@@ -427,7 +436,8 @@ def train_baseline(config, split, steps):
             epochs.
 
     Returns:
-        A classifier, as `SemiSupervisedGAN.classifier` gives it.
+        A classifier, as `SemiSupervisedGAN.classifier` gives it, calibrated
+        on the validation images.
     """
     keras.utils.set_random_seed(config.seed)
     gan = _build_gan(config, len(split.class_names), steps)
@@ -455,7 +465,7 @@ def train_baseline(config, split, steps):
         verbose=0,
     )
     gan.update_statistics(_some(images))
-    return gan.classifier()
+    return _calibrated_classifier(gan, split)
 
 
 def _some(images):
@@ -481,10 +491,23 @@ def _build_gan(config, num_classes, steps):
     return gan
 
 
+def _calibrated_classifier(gan, split):
+    """The classifier at the temperature that the validation images ask for."""
+    images, labels = split.validation
+    if not len(labels):
+        return gan.classifier()
+    probabilities = gan.predict(images, batch_size=256, verbose=0)
+    return gan.classifier(
+        temperature=calibration.fit_temperature(labels, probabilities)
+    )
+
+
 def _test(classifier, test, verbose):
     images, labels = test
     probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
-    return evaluation.classification_report(labels, probabilities)
+    return evaluation.classification_report(
+        labels, probabilities, runs.temperature_of(classifier)
+    )
 
 
 def read_config(folder, **changes):
@@ -550,7 +573,7 @@ def _write_json(path, content):
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _write_results(folder, gan, metrics):
+def _write_results(folder, gan, classifier, metrics):
     curves = plotting.curves(read_history(folder))
     confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
@@ -559,7 +582,7 @@ def _write_results(folder, gan, metrics):
         # Unlike the checkpoint, `gan` has the moving average for weights by
         # now.
         "gan.keras": gan.save,
-        "classifier.keras": gan.classifier().save,
+        "classifier.keras": classifier.save,
         "curves.png": curves.save,
         "confusion.png": confusion.save,
     }.items():

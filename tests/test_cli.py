@@ -179,8 +179,28 @@ def test_evaluate_agrees_with_the_run(run, npz, capsys):
 def test_evaluate_prints_each_class(run, npz, capsys):
     assert cli.main(["evaluate", str(run), "--dataset", npz, "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "errors in 20" in lines[0]
-    assert len(lines) == 11
+    assert "errors in 20), 95% interval" in lines[1]
+    assert "calibration error" in lines[2]
+    assert lines[3].split() == ["class", "images", "precision", "recall"]
+    assert [line.split()[:2] for line in lines[4:]] == [
+        [str(label), "2"] for label in range(10)
+    ]
+
+
+def test_evaluate_writes_a_report(run, npz, tmp_path, capsys):
+    folder = tmp_path / "report"
+    arguments = ["evaluate", str(run), "--dataset", npz, "--quiet", "--json"]
+    assert cli.main([*arguments, "--output", str(folder)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    content = json.loads((folder / "report.json").read_text())
+    assert {name: content[name] for name in figures} == figures
+    assert str(run) in (folder / "report.md").read_text()
+
+
+def test_evaluate_does_not_overwrite(run, npz, tmp_path, capsys):
+    arguments = ["evaluate", run, "--dataset", npz, "--output", tmp_path]
+    assert "exists already" in _fails_with_one_line(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["classifier.keras", "gan.keras", ""])

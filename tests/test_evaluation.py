@@ -1,8 +1,12 @@
-"""Figures of a classifier, against scikit-learn."""
+"""Figures of a classifier, against scikit-learn and SciPy."""
 
 import numpy as np
+import pytest
+from scipy.stats import binomtest
+from scipy.stats import norm
 from sklearn import metrics
 
+from keras_ssgan import calibration
 from keras_ssgan import evaluation
 
 
@@ -22,21 +26,70 @@ def test_confusion_matrix_is_that_of_scikit_learn():
     )
 
 
-def test_report_has_the_accuracies_of_scikit_learn():
+def test_report_has_the_figures_of_scikit_learn():
     labels, probabilities = _random_case()
     predictions = probabilities.argmax(-1)
     report = evaluation.classification_report(labels, probabilities)
     assert report["images"] == 200
     assert report["errors"] == np.sum(labels != predictions)
     assert report["accuracy"] == metrics.accuracy_score(labels, predictions)
+    precision, recall, _, _ = metrics.precision_recall_fscore_support(
+        labels, predictions
+    )
+    np.testing.assert_allclose(report["precision"], precision)
+    np.testing.assert_allclose(report["recall"], recall)
     np.testing.assert_allclose(
-        report["class_accuracy"],
-        metrics.recall_score(labels, predictions, average=None),
+        report["log_loss"], metrics.log_loss(labels, probabilities)
     )
 
 
-def test_a_class_without_images_has_no_accuracy():
+def test_what_has_no_images_has_no_share():
     report = evaluation.classification_report(
         np.array([0, 2]), np.eye(3)[[0, 1]]
     )
-    assert report["class_accuracy"] == [1.0, None, 0.0]
+    assert report["recall"] == [1.0, None, 0.0]
+    assert report["precision"] == [1.0, 0.0, None]
+
+
+def test_a_certain_mistake_costs_a_finite_log_loss():
+    probabilities = np.eye(2, dtype="float32")[[0, 0]]
+    assert evaluation.log_loss(np.array([0, 1]), probabilities) == (
+        pytest.approx(87.3365 / 2, abs=1e-4)
+    )
+
+
+def test_calibration_is_taken_back_in_the_uncalibrated_figures():
+    labels, plain = _random_case()
+    report = evaluation.classification_report(
+        labels, calibration.rescale(plain, 1 / 2.5), temperature=2.5
+    )
+    before = evaluation.classification_report(labels, plain)
+    for name in ("log_loss", "calibration_error"):
+        assert report["uncalibrated"][name] == pytest.approx(before[name])
+        assert report[name] != pytest.approx(before[name], rel=0.1)
+    assert report["confusion"] == before["confusion"]
+
+
+@pytest.mark.parametrize(
+    "successes, trials",
+    [(0, 10), (10, 10), (1, 1), (81, 263), (9933, 10000), (492, 500)],
+)
+def test_wilson_interval_is_that_of_scipy(successes, trials):
+    expected = binomtest(successes, trials).proportion_ci(method="wilson")
+    np.testing.assert_allclose(
+        evaluation.wilson_interval(successes, trials),
+        [expected.low, expected.high],
+        atol=1e-7,
+    )
+
+
+def test_wilson_interval_of_a_published_example():
+    # R. G. Newcombe 1998, "Two-sided confidence intervals for the single
+    # proportion: comparison of seven methods", table I, method 3.
+    low, high = evaluation.wilson_interval(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_wilson_interval_covers_95_per_cent():
+    z = norm.ppf(0.975)
+    assert evaluation.wilson_interval.__defaults__ == (pytest.approx(z),)

@@ -323,6 +323,108 @@ class TestTicks:
         np.testing.assert_array_equal(plotting._epoch_ticks(epochs), expected)
 
 
+class TestCaptionedGrid:
+    @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (28, 28, 3)])
+    def test_images_are_there_in_full_enlarged_by_a_whole_number(
+        self, rng, shape
+    ):
+        images = rng.integers(0, 255, (3, *shape), dtype="uint8")
+        picture = plotting.captioned_grid(images, [["a"]] * 3, columns=2)
+        pixels = np.asarray(picture).reshape(-1, 3 * picture.width)
+        for image in images:
+            image = np.broadcast_to(image.reshape(28, 28, -1), (28, 28, 3))
+            enlarged = image.repeat(4, axis=0).repeat(4, axis=1)
+            # Found by its first row, then compared as a whole.
+            found = [
+                (top, offset // 3)
+                for top, row in enumerate(pixels)
+                if (offset := row.tobytes().find(enlarged[0].tobytes())) >= 0
+            ]
+            top, left = found[0]
+            cell = np.asarray(picture)[top : top + 112, left : left + 112]
+            np.testing.assert_array_equal(cell, enlarged)
+
+    def test_every_line_of_every_caption_is_written(self, texts):
+        captions = [["is 1", "said 7"], ["is 2", "said 3"]]
+        plotting.captioned_grid(np.zeros((2, 8, 8), "uint8"), captions)
+        assert texts == ["is 1", "said 7", "is 2", "said 3"]
+
+    @pytest.mark.parametrize("size", [8, 28, 300])
+    def test_captions_of_any_length_stay_inside(self, size):
+        images = np.full((5, size, size), 255, "uint8")
+        picture = plotting.captioned_grid(images, [["x" * 200] * 3] * 5, 2)
+        pixels = np.asarray(picture)
+        for edge in (pixels[:9], pixels[-9:], pixels[:, :9], pixels[:, -9:]):
+            assert (edge == 255).all()
+
+    @pytest.mark.parametrize("images, captions", [(0, 0), (2, 1)])
+    def test_another_number_of_captions_is_refused(self, images, captions):
+        images = np.zeros((images, 8, 8), "uint8")
+        with pytest.raises(InputError, match="one caption per image"):
+            plotting.captioned_grid(images, [["a"]] * captions)
+
+
+class TestReliabilityDiagram:
+    def entry(self, images, correct, confidence, interval=(0.0, 1.0)):
+        return {
+            "images": images,
+            "correct": correct,
+            "confidence": confidence,
+            "interval": interval,
+        }
+
+    def extent(self, picture, colour):
+        """First and last row, above the legend, and columns of a colour."""
+        where = (np.asarray(picture)[:400] == colour).all(axis=-1)
+        return where.any(axis=1).nonzero()[0][[0, -1]], where.any(axis=0)
+
+    def test_bars_are_as_high_as_the_share_that_is_correct(self):
+        heights = []
+        for correct in (25, 50, 100):
+            bins = [self.entry(100, correct, 0.9)]
+            picture = plotting.reliability_diagram(bins)
+            (top, bottom), _ = self.extent(picture, plotting._BAR)
+            heights.append(bottom - top)
+        np.testing.assert_allclose(
+            np.array(heights) / 320, [0.25, 0.5, 1], atol=0.02
+        )
+
+    def test_the_mark_ends_the_bar_of_a_calibrated_bin(self):
+        bins = [self.entry(100, 60, 0.6, (0.5, 0.7))]
+        picture = plotting.reliability_diagram(bins)
+        (bar, _), _ = self.extent(picture, plotting._BAR)
+        (top, bottom), _ = self.extent(picture, VERMILION)
+        assert top - 1 <= bar <= bottom + 1
+
+    def test_the_interval_is_drawn_from_end_to_end(self):
+        bins = [self.entry(10, 5, 0.5, (0.25, 0.75))]
+        (top, bottom), _ = self.extent(plotting.reliability_diagram(bins), BLUE)
+        np.testing.assert_allclose((bottom - top) / 320, 0.5, atol=0.02)
+
+    def test_an_empty_bin_has_no_bar_and_a_count_of_0(self, texts):
+        empty = {"images": 0, "correct": 0, "confidence": None}
+        picture = plotting.reliability_diagram([empty, self.entry(7, 7, 1.0)])
+        _, columns = self.extent(picture, plotting._BAR)
+        assert columns.sum() < plotting._BIN_WIDTH
+        assert "0" in texts and "7" in texts
+
+    def test_counts_of_any_size_stay_within_their_bin(self):
+        font = plotting._font(plotting._SMALL_SIZE)
+        for count in (0, 99_999, 100_000, 99_999_999):
+            label = plotting._short_count(count)
+            assert font.getlength(label) <= plotting._BIN_WIDTH
+
+    def test_a_long_title_is_cut_off(self):
+        bins = [self.entry(1, 1, 1.0)] * 15
+        pixels = np.asarray(plotting.reliability_diagram(bins, "x" * 400))
+        for edge in (pixels[:9], pixels[-9:], pixels[:, :9], pixels[:, -4:]):
+            assert (edge == 255).all()
+
+    def test_no_bins_are_refused(self):
+        with pytest.raises(InputError, match="at least one bin"):
+            plotting.reliability_diagram([])
+
+
 class TestConfusionMatrix:
     def cells(self, matrix, names=None):
         """The colours of the cells, read at their upper left corners."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_ssgan import calibration
 from keras_ssgan import training
 from keras_ssgan.errors import InputError
 from keras_ssgan.training import Config
@@ -157,6 +158,32 @@ def test_the_reported_accuracy_is_that_of_the_saved_classifier(finished, npz):
         predictions = classifier.predict(arrays["x_test"], verbose=0).argmax(-1)
         accuracy = np.mean(predictions == arrays["y_test"])
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_the_saved_classifier_is_calibrated_on_the_validation_images(
+    finished, npz
+):
+    folder, metrics = finished
+    classifier = keras.saving.load_model(folder / "classifier.keras")
+    gan = keras.saving.load_model(folder / "gan.keras")
+    images, labels = training.load_split(small_config(npz)).validation
+    temperature = calibration.fit_temperature(
+        labels, gan.predict(images, verbose=0)
+    )
+    assert metrics["test"]["temperature"] == pytest.approx(temperature)
+    assert abs(temperature - 1) > 1e-3
+    scale = classifier.get_layer("temperature").scale
+    assert 1 / scale == metrics["test"]["temperature"]
+
+
+def test_without_validation_images_there_is_no_calibration(
+    config, tmp_path, caplog
+):
+    config = dataclasses.replace(config, validation=0.0, epochs=1)
+    with caplog.at_level("INFO", logger="keras_ssgan"):
+        metrics = training.train(config, tmp_path / "run", verbose=0)
+    assert metrics["test"]["temperature"] == 1.0
+    assert "probabilities are not calibrated" in caplog.text
 
 
 def test_history_has_one_row_per_epoch(finished):
