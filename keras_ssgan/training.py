@@ -25,11 +25,11 @@ from keras_ssgan import evaluation
 from keras_ssgan import files
 from keras_ssgan import losses
 from keras_ssgan import plotting
+from keras_ssgan import runs
 from keras_ssgan import text_files
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
 from keras_ssgan.datasets.streams import keep_labeled
-from keras_ssgan import runs
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
