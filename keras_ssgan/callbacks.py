@@ -1,11 +1,15 @@
 """Keras callbacks for training a GAN."""
 
+import logging
 import os
+import time
 from pathlib import Path
 
 import keras
 
 from keras_ssgan import plotting
+
+_logger = logging.getLogger(__name__)
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -56,3 +60,42 @@ class LatestModel(keras.callbacks.Callback):
         temporary = self.path.with_suffix(".writing.keras")
         self.model.save(temporary)
         os.replace(temporary, self.path)
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """Logs how long the epochs that are left will take.
+
+    Keras' progress bar tells the time left of one epoch; this tells that of
+    the whole training, before each epoch but the first.
+    """
+
+    def on_train_begin(self, logs=None):
+        self._batches = 0
+        self._epochs = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The first batch compiles: the clock starts after it.
+        if not self._batches:
+            self._start = time.perf_counter()
+        self._batches += 1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Here and not at an epoch's end, where the progress bar still has its
+        # line to finish.
+        if self._batches > 1:
+            passed = time.perf_counter() - self._start
+            batches_per_epoch = self._batches / self._epochs
+            seconds_per_epoch = passed / (self._batches - 1) * batches_per_epoch
+            left = seconds_per_epoch * (self.params["epochs"] - epoch)
+            _logger.info("About %s of training left", _duration(left))
+        self._epochs += 1
+
+
+def _duration(seconds):
+    """A time for people, of two figures or so."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import json
 import logging
 import math
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 
 import keras_ssgan
+from keras_ssgan import animation
 from keras_ssgan import callbacks
 from keras_ssgan import checks
 from keras_ssgan import datasets
@@ -134,13 +136,13 @@ def load_split(config):
     )
 
 
-def train(config, folder, resume=False, verbose="auto"):
+def train(config, folder, resume=False, verbose="auto", tensorboard=False):
     """Trains a GAN and writes everything that is known of it.
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
-    `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
-    `classifier.keras`, and for resuming `checkpoint.keras`. The test images
-    are looked at once, at the end.
+    `samples/epoch_*.png`, `training.gif`, `curves.png`, `confusion.png`,
+    `gan.keras`, `classifier.keras`, and for resuming `checkpoint.keras`. The
+    test images are looked at once, at the end.
 
     Args:
         config: A `Config`.
@@ -148,6 +150,9 @@ def train(config, folder, resume=False, verbose="auto"):
         resume: Whether to go on after the last finished epoch of the run in
             `folder`, which must have the same settings; `epochs` may differ.
         verbose: As in `keras.Model.fit`.
+        tensorboard: Whether TensorBoard's events go to `tensorboard/` in the
+            folder; needs the packages `tensorflow` and `tensorboard`, on any
+            backend.
 
     Returns:
         Dict of the results, as in `metrics.json`.
@@ -157,6 +162,7 @@ def train(config, folder, resume=False, verbose="auto"):
             nothing is written then.
     """
     folder = Path(folder)
+    boards = [_tensorboard(folder / "tensorboard")] if tensorboard else []
     if resume:
         _check_same_run(config, read_config(folder))
     elif folder.exists():
@@ -191,7 +197,9 @@ def train(config, folder, resume=False, verbose="auto"):
         shuffle=False,
         validation_data=split.validation if len(split.validation[1]) else None,
         callbacks=[
+            callbacks.TimeLeft(),
             callbacks.SampleGrid(folder / "samples"),
+            *boards,
             keras.callbacks.CSVLogger(folder / "history.csv", append=resume),
             # Last: with it, the epoch is finished.
             callbacks.LatestModel(folder / "checkpoint.keras"),
@@ -301,6 +309,18 @@ def _build_gan(config, num_classes):
     return gan
 
 
+def _tensorboard(folder):
+    """Keras' callback, which needs two packages that Keras does not."""
+    for name in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"TensorBoard's events need {name}, which is not installed; "
+                "run pip install tensorflow tensorboard"
+            )
+    # Without the graph, which only one backend has.
+    return keras.callbacks.TensorBoard(folder, write_graph=False)
+
+
 def _test(classifier, test, verbose):
     images, labels = test
     probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
@@ -387,6 +407,7 @@ def _write_results(folder, gan, metrics):
     # Unlike the checkpoint, `gan` has the moving average for weights by now.
     gan.save(folder / "gan.keras")
     gan.classifier().save(folder / "classifier.keras")
+    animation.training(folder / "samples", folder / "training.gif")
     plotting.curves(read_history(folder)).save(folder / "curves.png")
     plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
