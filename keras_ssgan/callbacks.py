@@ -1,6 +1,7 @@
 """Keras callbacks for training a GAN."""
 
 import dataclasses
+import logging
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from keras_ssgan import health
 from keras_ssgan import plotting
 from keras_ssgan import runs
 from keras_ssgan.errors import RunStopped
+
+_logger = logging.getLogger(__name__)
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -225,3 +228,43 @@ class WaitingShare(keras.callbacks.Callback):
         self.waiting += max(made_at - self._idle_since, 0.0)
         self.seconds += now - self._idle_since
         self._idle_since = now
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """Logs how long the epochs that are left will take.
+
+    Keras' progress bar tells the time left of one epoch; this tells that of
+    the whole training, before each epoch but the first.
+    """
+
+    def on_train_begin(self, logs=None):
+        self._batches = 0
+        self._epochs = 0
+
+    # Not `on_train_batch_end`: Keras would fetch the logs of every step for it.
+    def on_train_batch_begin(self, batch, logs=None):
+        # The first batch compiles: the clock starts after it.
+        if self._batches == 1:
+            self._start = time.perf_counter()
+        self._batches += 1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Here and not at an epoch's end, where the progress bar still has its
+        # line to finish.
+        if self._batches > 1:
+            passed = time.perf_counter() - self._start
+            batches_per_epoch = self._batches / self._epochs
+            seconds_per_epoch = passed / (self._batches - 1) * batches_per_epoch
+            left = seconds_per_epoch * (self.params["epochs"] - epoch)
+            _logger.info("About %s of training left", _duration(left))
+        self._epochs += 1
+
+
+def _duration(seconds):
+    """A time for people, of two figures or so."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

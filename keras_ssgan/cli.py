@@ -105,6 +105,7 @@ def _train(arguments):
         arguments.resume,
         verbose=_verbosity(arguments),
         checkpoint_every=arguments.checkpoint_every,
+        tensorboard=arguments.tensorboard,
     )
     if metrics is None:
         # Another process of the run has them.
@@ -121,7 +122,7 @@ def _train(arguments):
             f"the same network on the {labels} labelled images alone",
             metrics["baseline"],
         )
-    print(f"Written to {folder}: samples/, curves.png, confusion.png, ...")
+    print(f"Written to {folder}: training.gif, curves.png, confusion.png, ...")
 
 
 def _evaluate(arguments):
@@ -185,16 +186,52 @@ def _predict(arguments):
 
 
 def _generate(arguments):
+    from keras_ssgan import animation
     from keras_ssgan import plotting
     from keras_ssgan import runs
+    from keras_ssgan import sampling
 
+    animated = arguments.output.suffix.lower() == ".gif"
+    if animated and not arguments.interpolate:
+        raise InputError(
+            f"{arguments.output} would be a still; give --interpolate too, or "
+            "an --output that ends in .png"
+        )
     gan = runs.load_gan(arguments.model)
     _refuse_existing(arguments.output)
-    images = gan.generate(arguments.count, seed=arguments.seed)
-    plotting.image_grid(images, columns=arguments.columns).save(
-        arguments.output
+    if arguments.by_class:
+        _generate_by_class(gan, arguments)
+        return
+    if arguments.interpolate:
+        columns = arguments.interpolate
+        stops = gan.sample_latents(arguments.count or 5, arguments.seed)
+        images = gan.decode(sampling.closed_path(stops, columns))
+    else:
+        columns = arguments.columns
+        images = gan.generate(arguments.count or 25, seed=arguments.seed)
+    if animated:
+        animation.loop(images, arguments.output)
+    else:
+        plotting.image_grid(images, columns).save(arguments.output)
+    print(f"{len(images)} images written to {arguments.output}")
+
+
+def _generate_by_class(gan, arguments):
+    from keras_ssgan import plotting
+    from keras_ssgan import runs
+    from keras_ssgan import sampling
+
+    columns = arguments.columns
+    rows, draws = sampling.generate_by_class(gan, columns, arguments.seed)
+    names = runs.load_class_names(arguments.model, gan.num_classes)
+    plotting.class_grid(rows, names, columns).save(arguments.output)
+    for name, images in zip(names, rows, strict=True):
+        if len(images) < columns:
+            print(f"{name}: {len(images) or 'none'} in {draws} images drawn")
+    print(
+        f"{sum(map(len, rows))} of {draws} images drawn written to "
+        f"{arguments.output}"
     )
-    print(f"{arguments.count} images written to {arguments.output}")
 
 
 def _export(arguments):
@@ -323,6 +360,12 @@ def _add_train(commands):
         "says (torchrun, KERAS_DISTRIBUTION_*)",
     )
     add(
+        "--tensorboard",
+        action="store_true",
+        help="also write events for TensorBoard, to tensorboard/ in the "
+        "folder; needs the packages tensorflow and tensorboard",
+    )
+    add(
         "--output",
         type=Path,
         metavar="FOLDER",
@@ -397,8 +440,27 @@ def _add_generate(commands):
     )
     _add_model(parser)
     add = parser.add_argument
-    add("--count", type=_positive, default=25, help="images (default: 25)")
+    add(
+        "--count",
+        type=_positive,
+        help="images (default: 25); with --interpolate, those to go between "
+        "(default: 5)",
+    )
     add("--columns", type=_positive, default=5, help="in a row (default: 5)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--interpolate",
+        type=_positive,
+        metavar="STEPS",
+        help="go from image to image and back to the first, each in so many "
+        "steps, which make a row; animated if --output ends in .gif",
+    )
+    what.add_argument(
+        "--by-class",
+        action="store_true",
+        help="a row for each class, of images that the classifier gives at "
+        "least 90%% to it; of 10,000 images at most",
+    )
     add("--seed", type=_not_negative, help="default: another one every time")
     add(
         "--output",

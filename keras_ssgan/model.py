@@ -409,8 +409,7 @@ class SemiSupervisedGAN(keras.Model):
 
         Args:
             num_images: int.
-            seed: int; the same seed gives the same latents on every backend.
-                Defaults to fresh ones.
+            seed: As in `sample_latents`.
             batch_size: int, images drawn at a time.
 
         Returns:
@@ -419,11 +418,48 @@ class SemiSupervisedGAN(keras.Model):
         Raises:
             InputError: If `num_images` is below 1.
         """
+        return self.decode(self.sample_latents(num_images, seed), batch_size)
+
+    def sample_latents(self, num_images, seed=None):
+        """Draws latents, for `decode`.
+
+        Args:
+            num_images: int.
+            seed: int; the same seed gives the same latents on every backend.
+                Or a `numpy.random.Generator` to draw from. Defaults to fresh
+                ones.
+
+        Returns:
+            float32 array of shape `(num_images, 1, 1, latent_dim)`, standard
+            normal.
+
+        Raises:
+            InputError: If `num_images` is below 1.
+        """
         if num_images < 1:
             raise InputError(f"num_images is {num_images}; ask for at least 1")
-        latents = np.random.default_rng(seed).standard_normal(
+        return np.random.default_rng(seed).standard_normal(
             (num_images, 1, 1, self.latent_dim), dtype="float32"
         )
+
+    def decode(self, latents, batch_size=64):
+        """Draws the images of given latents.
+
+        Args:
+            latents: float32 array of shape `(n, 1, 1, latent_dim)`.
+            batch_size: int, images drawn at a time.
+
+        Returns:
+            uint8 array of shape `(n, *image_shape)`.
+
+        Raises:
+            InputError: If the latents are of another shape.
+        """
+        if np.shape(latents)[1:] != (1, 1, self.latent_dim):
+            raise InputError(
+                f"latents have shape {np.shape(latents)}; pass (n, 1, 1, "
+                f"{self.latent_dim}), as sample_latents gives them"
+            )
         with distribution.undistributed():
             images = self.generator.predict(
                 latents, batch_size=batch_size, verbose=0

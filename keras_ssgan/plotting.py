@@ -122,6 +122,83 @@ def image_grid(
     return Image.fromarray(picture[..., 0] if channels == 1 else picture)
 
 
+def class_grid(
+    rows: Sequence[np.ndarray], class_names: Sequence[str], columns: int
+) -> Image.Image:
+    """Puts the images of each class into a row of its own, with its name.
+
+    Args:
+        rows: One uint8 array per class, of shape `(n, height, width, 1)` or
+            `(n, height, width, 3)`, with `n` from 0 to `columns`. What a row
+            lacks stays grey.
+        class_names: As many names. Long ones are cut off; that of an empty
+            row is grey.
+        columns: Images per row, at least 1.
+
+    Returns:
+        An RGB picture on white.
+
+    Example:
+        >>> rows = [np.zeros((n, 8, 8, 1), "uint8") for n in (5, 0, 2)]
+        >>> class_grid(rows, ["cat", "dog", "owl"], columns=5).mode
+        'RGB'
+    """
+    cells = np.full(
+        (len(rows), columns, *rows[0].shape[1:]), _SEPARATOR, "uint8"
+    )
+    for row, images in zip(cells, rows, strict=True):
+        row[: len(images)] = images
+    grid = image_grid(cells.reshape(-1, *cells.shape[2:]), columns)
+
+    font = _font(_HEADING_SIZE)
+    names = [_shorten(str(name), font, _NAME_WIDTH) for name in class_names]
+    gap = _MARGIN // 2
+    left = math.ceil(max(map(font.getlength, names))) + 2 * gap
+    size = (left + grid.width + gap, grid.height + 2 * gap)
+    picture = Image.new("RGB", size, _WHITE)
+    picture.paste(grid, (left, gap))
+    draw = ImageDraw.Draw(picture)
+    for i, (name, images) in enumerate(zip(names, rows, strict=True)):
+        draw.text(
+            (left - gap, gap + (i + 0.5) * grid.height / len(rows)),
+            name,
+            fill=_INK if len(images) else _MUTED,
+            font=font,
+            anchor="rm",
+        )
+    return picture
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """Puts a line of text above a picture.
+
+    Args:
+        picture: A greyscale (`"L"`) or colour (`"RGB"`) picture.
+        text: What to write. It is cut off where the picture ends.
+
+    Returns:
+        A picture of the same mode and width.
+
+    Example:
+        >>> captioned(Image.new("L", (332, 332)), "Epoch 1").size
+        (332, 362)
+    """
+    font = _font(_HEADING_SIZE)
+    height = _HEADING_SIZE + 12
+    framed = Image.new(
+        picture.mode, (picture.width, picture.height + height), "white"
+    )
+    framed.paste(picture, (0, height))
+    ImageDraw.Draw(framed).text(
+        (picture.width / 2, height / 2),
+        _shorten(text, font, picture.width),
+        fill="black",
+        font=font,
+        anchor="mm",
+    )
+    return framed
+
+
 # === Curves ===
 
 _PANEL_WIDTH = 640

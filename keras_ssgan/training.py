@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import importlib.util
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 
 import keras_ssgan
+from keras_ssgan import animation
 from keras_ssgan import calibration
 from keras_ssgan import callbacks
 from keras_ssgan import checks
@@ -173,14 +175,21 @@ def load_split(config):
     )
 
 
-def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
+def train(
+    config,
+    folder,
+    resume=False,
+    verbose="auto",
+    checkpoint_every=120.0,
+    tensorboard=False,
+):
     """Trains a GAN and writes everything that is known of it.
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
-    `samples/epoch_*.png`, `curves.png`, `confusion.png`, `gan.keras`,
-    `classifier.keras`, and for resuming `checkpoints/`. The classifier is
-    calibrated on the validation images, where there are some. The test images
-    are looked at once, at the end.
+    `samples/epoch_*.png`, `training.gif`, `curves.png`, `confusion.png`,
+    `gan.keras`, `classifier.keras`, and for resuming `checkpoints/`. The
+    classifier is calibrated on the validation images, where there are some.
+    The test images are looked at once, at the end.
 
     A run that was broken off at any moment and is resumed, on the same backend
     and machine, ends with the very weights of one that was not. SIGINT and
@@ -196,6 +205,9 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
         verbose: As in `keras.Model.fit`.
         checkpoint_every: float, seconds between two checkpoints of an epoch;
             one after each epoch comes on top.
+        tensorboard: Whether TensorBoard's events go to `tensorboard/` in the
+            folder; needs the packages `tensorflow` and `tensorboard`, on any
+            backend.
 
     Returns:
         Dict of the results, as in `metrics.json`; `None` in all processes but
@@ -209,6 +221,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
             (see `callbacks.StopOnFailure`).
     """
     folder = Path(folder)
+    boards = [_tensorboard(folder / "tensorboard")] if tensorboard else []
     if resume:
         _check_same_run(config, read_config(folder))
     elif folder.exists() and not files.is_empty(folder):
@@ -240,6 +253,7 @@ def train(config, folder, resume=False, verbose="auto", checkpoint_every=120.0):
                 progress,
                 verbose,
                 checkpoint_every,
+                boards,
             )
             seconds = time.perf_counter() - start
         if not distribution.is_main():
@@ -339,6 +353,7 @@ def _fit(
     progress,
     verbose,
     checkpoint_every,
+    boards,
 ):
     """Trains from the given progress to the last epoch.
 
@@ -353,6 +368,8 @@ def _fit(
             # It has Keras fetch the logs of every step.
             waiting = [callbacks.WaitingShare(data)] * _is_streamed(split)
             writers = [
+                callbacks.TimeLeft(),
+                *boards,
                 keras.callbacks.CSVLogger(folder / "history.csv", append=True),
                 # Last: with it, the epoch is finished.
                 callbacks.Checkpoint(
@@ -502,6 +519,18 @@ def _calibrated_classifier(gan, split):
     )
 
 
+def _tensorboard(folder):
+    """Keras' callback, which needs two packages that Keras does not."""
+    for name in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"TensorBoard's events need {name}, which is not installed; "
+                "run pip install tensorflow tensorboard"
+            )
+    # Without the graph, which only one backend has.
+    return keras.callbacks.TensorBoard(folder, write_graph=False)
+
+
 def _test(classifier, test, verbose):
     images, labels = test
     probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
@@ -574,6 +603,7 @@ def _write_json(path, content):
 
 
 def _write_results(folder, gan, classifier, metrics):
+    animation.training(folder / "samples", folder / "training.gif")
     curves = plotting.curves(read_history(folder))
     confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]

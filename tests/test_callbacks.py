@@ -1,6 +1,11 @@
 """The package's own callbacks."""
 
+import logging
+import sys
+import time
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from keras_ssgan import callbacks
@@ -21,3 +26,61 @@ def test_sample_grid_shows_what_the_generator_draws(
     expected = plotting.image_grid(tiny_gan.generate(6, seed=0), columns=3)
     with Image.open(tmp_path / "epoch_002.png") as grid:
         np.testing.assert_array_equal(np.asarray(grid), np.asarray(expected))
+
+
+def _time_left(monkeypatch, caplog, epochs, batches, initial_epoch=0):
+    """What is logged where the first batch takes 60 s, and others 2 s."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    callback = callbacks.TimeLeft()
+    callback.set_params({"epochs": epochs, "steps": batches})
+    callback.on_train_begin()
+    for epoch in range(initial_epoch, epochs):
+        callback.on_epoch_begin(epoch)
+        for batch in range(batches):
+            callback.on_train_batch_begin(batch)
+            first = (epoch, batch) == (initial_epoch, 0)
+            clock[0] += 60.0 if first else 2.0
+        callback.on_epoch_end(epoch)
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "epochs, batches, initial_epoch, left",
+    [
+        (4, 10, 0, ["60 s", "40 s", "20 s"]),
+        (4, 10, 2, ["20 s"]),
+        # A lone batch tells nothing yet.
+        (3, 1800, 0, ["2 h 0 min", "60 min"]),
+        (4, 1, 0, ["4 s", "2 s"]),
+        (1, 10, 0, []),
+    ],
+)
+def test_time_left_leaves_out_the_batch_that_compiles(
+    epochs, batches, initial_epoch, left, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, "keras_ssgan")
+    messages = _time_left(monkeypatch, caplog, epochs, batches, initial_epoch)
+    assert messages == [f"About {time} of training left" for time in left]
+
+
+def test_time_left_is_told_between_the_lines_of_the_progress_bar(
+    tiny_gan, tiny_data, capsys, caplog
+):
+    handler = logging.StreamHandler(sys.stdout)
+    logger = logging.getLogger("keras_ssgan")
+    caplog.set_level(logging.INFO, "keras_ssgan")
+    logger.addHandler(handler)
+    try:
+        tiny_gan.fit(
+            *tiny_data,
+            epochs=2,
+            batch_size=10,
+            callbacks=[callbacks.TimeLeft()],
+        )
+    finally:
+        logger.removeHandler(handler)
+    lines = capsys.readouterr().out.splitlines()
+    index = lines.index("Epoch 2/2")
+    assert lines[index - 1].endswith(" s of training left")
+    assert lines[index - 1].startswith("About ")

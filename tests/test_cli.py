@@ -14,6 +14,8 @@ from PIL import Image
 
 from keras_ssgan import cli
 from keras_ssgan import datasets
+from keras_ssgan import plotting
+from keras_ssgan import sampling
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +117,10 @@ def test_a_backend_that_is_not_installed_is_named(run, capsys, monkeypatch):
     assert "jax is not installed; run pip install jax" in message
 
 
-def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys):
+def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys, caplog):
     folder = tmp_path / "run"
     arguments = ["train", "--dataset", npz, "--preset", "tiny"]
-    arguments += ["--labels", "0.5", "--validation", "0.5", "--epochs", "1"]
+    arguments += ["--labels", "0.5", "--validation", "0.5", "--epochs", "2"]
     arguments += ["--batch-size", "20", "--output", str(folder), "--baseline"]
     assert cli.main(arguments) == 0
     output = capsys.readouterr().out
@@ -131,6 +133,17 @@ def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys):
         errors = f"({metrics[part]['errors']} errors in 20)"
         assert f"{share} correct {errors}: {title}" in output
     assert "d_loss_supervised:" in output
+    assert caplog.text.count("of training left") == 1
+
+
+def test_quiet_training_prints_results_alone(npz, tmp_path, capfd, caplog):
+    arguments = ["train", "--dataset", npz, "--preset", "tiny"]
+    arguments += ["--labels", "20", "--validation", "0", "--epochs", "2"]
+    arguments += ["--batch-size", "20", "--output", str(tmp_path / "run")]
+    assert cli.main([*arguments, "--quiet"]) == 0
+    score, written = capfd.readouterr().out.splitlines()
+    assert "correct" in score and written.startswith("Written to")
+    assert not caplog.records
 
 
 def test_train_does_not_touch_an_existing_folder(run, npz, capsys):
@@ -341,6 +354,82 @@ def test_generate_writes_a_grid_that_the_seed_decides(run, tmp_path):
     )
     np.testing.assert_array_equal(first, second)
     assert (first != third).any()
+
+
+def _generate(run, output, *arguments):
+    """Runs `generate`, which should succeed."""
+    arguments = ["generate", run, "--output", output, "--seed", 1, *arguments]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+
+
+def test_interpolation_fills_rows_that_begin_with_the_seeds_images(
+    run, tmp_path
+):
+    path = tmp_path / "a.png"
+    _generate(run, path, "--interpolate", 4, "--count", 3)
+    grid = np.asarray(Image.open(path)).astype(int)
+    # Images of 8x8 pixels, enlarged to 64, with lines of 2 between.
+    assert grid.shape == (2 + 3 * 66, 2 + 4 * 66)
+    images = grid[2:, 2:].reshape(3, 66, 4, 66)[:, :64:8, :, :64:8]
+    images = images.transpose(0, 2, 1, 3)
+    gan = keras.saving.load_model(run / "gan.keras")
+    stops = gan.generate(3, seed=1)[..., 0].astype(int)
+    np.testing.assert_allclose(images[:, 0], stops, atol=1)
+    # Every step is a small one, that from a row to the next too.
+    path = images.reshape(12, -1)
+    steps = np.abs(path - np.roll(path, 1, axis=0)).sum(axis=1)
+    far = np.abs(images[0, 0] - images[1, 0]).sum()
+    assert (0 < steps).all() and steps.max() < 0.7 * far
+
+
+def test_an_interpolation_that_is_a_gif_is_animated(run, tmp_path):
+    _generate(run, tmp_path / "a.gif", "--interpolate", 3, "--count", 2)
+    gan = keras.saving.load_model(run / "gan.keras")
+    first, second = gan.generate(2, seed=1)[..., 0]
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert (picture.n_frames, picture.info["loop"]) == (6, 0)
+        for index, image in ((0, first), (3, second)):
+            picture.seek(index)
+            np.testing.assert_allclose(
+                np.asarray(picture.convert("L"))[::32, ::32].astype(int),
+                image.astype(int),
+                atol=1,
+            )
+
+
+def test_a_gif_of_stills_is_refused(run, tmp_path, capsys):
+    arguments = ["generate", run, "--output", tmp_path / "a.gif"]
+    assert "give --interpolate" in _fails_with_one_line(arguments, capsys)
+
+
+def test_by_class_says_which_classes_are_not_drawn(
+    run, tmp_path, capsys, monkeypatch
+):
+    images = np.full((3, 8, 8, 1), 255, "uint8")
+    rows = [images[:2], *[images] * 6, images[:0], images, images]
+
+    def generate_by_class(gan, num_images, seed):
+        assert (gan.num_classes, num_images, seed) == (10, 3, 1)
+        return rows, 10_240
+
+    monkeypatch.setattr(sampling, "generate_by_class", generate_by_class)
+    _generate(run, tmp_path / "a.png", "--by-class", "--columns", 3)
+    assert capsys.readouterr().out.splitlines() == [
+        "0: 2 in 10240 images drawn",
+        "7: none in 10240 images drawn",
+        f"26 of 10240 images drawn written to {tmp_path / 'a.png'}",
+    ]
+    names = [str(label) for label in range(10)]
+    expected = plotting.class_grid(rows, names, 3)
+    with Image.open(tmp_path / "a.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+
+
+def test_by_class_runs_on_a_trained_gan(run, tmp_path, capsys):
+    _generate(run, tmp_path / "a.png", "--by-class", "--columns", 2)
+    assert "images drawn written to" in capsys.readouterr().out
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.height == 10 * 66 + 2 + 24
 
 
 def test_generate_does_not_overwrite(run, tmp_path, capsys):

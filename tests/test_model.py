@@ -494,6 +494,29 @@ def test_an_image_does_not_depend_on_the_batch_it_is_drawn_with(trained):
     assert_allclose(apart, together, atol=1)
 
 
+def test_decode_draws_what_generate_draws_from_the_same_latents(trained):
+    latents = np.random.default_rng(3).standard_normal(
+        (4, 1, 1, 5), dtype="float32"
+    )
+    assert_array_equal(trained.sample_latents(4, seed=3), latents)
+    images = trained.decode(latents)
+    assert_array_equal(images, trained.generate(4, seed=3))
+    backwards = trained.decode(latents[::-1]).astype("int32")
+    np.testing.assert_allclose(backwards[::-1], images, atol=1)
+
+
+def test_latents_follow_one_another_from_one_generator(trained):
+    rng = np.random.default_rng(3)
+    parts = [trained.sample_latents(n, seed=rng) for n in (3, 2)]
+    assert_array_equal(np.concatenate(parts), trained.sample_latents(5, seed=3))
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (4, 1, 1, 6), (4, 2, 1, 5)])
+def test_latents_of_another_shape_are_refused(trained, shape):
+    with pytest.raises(ks.InputError, match=r"pass \(n, 1, 1, 5\)"):
+        trained.decode(np.zeros(shape, "float32"))
+
+
 def test_generated_pixels_are_the_tanh_images_scaled_to_bytes(trained):
     latents = np.random.default_rng(3).standard_normal(
         (4, 1, 1, 5), dtype="float32"

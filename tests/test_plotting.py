@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 from PIL import ImageDraw
 
 from keras_ssgan import plotting
@@ -125,6 +126,60 @@ class TestImageGrid:
     def test_wrong_settings_are_refused(self, setting):
         with pytest.raises(InputError, match="columns >= 1"):
             plotting.image_grid(np.zeros((1, 8, 8), "uint8"), **setting)
+
+
+class TestClassGrid:
+    def rows(self, rng, lengths):
+        return [
+            rng.integers(0, 256, (n, 32, 32, 1), dtype="uint8") for n in lengths
+        ]
+
+    def test_every_image_is_in_the_row_of_its_class(self, rng):
+        rows = self.rows(rng, [3, 0, 2])
+        names = ["cat", "dog", "owl"]
+        picture = np.asarray(plotting.class_grid(rows, names, columns=3))
+        # On white; the grid begins where the grey lines do.
+        lines = (picture == 160).all(axis=-1)
+        top, left = np.argwhere(lines)[0]
+        for row, images in enumerate(rows):
+            for column in range(3):
+                y, x = top + 2 + row * 66, left + 2 + column * 66
+                cell = picture[y : y + 64, x : x + 64]
+                expected = np.full((64, 64), 160)
+                if column < len(images):
+                    image = images[column, :, :, 0]
+                    expected = image.repeat(2, axis=0).repeat(2, axis=1)
+                np.testing.assert_array_equal(
+                    cell, np.broadcast_to(expected[..., None], (64, 64, 3))
+                )
+
+    def test_names_stand_beside_their_rows_and_empty_ones_are_pale(
+        self, rng, texts
+    ):
+        rows = self.rows(rng, [1, 0])
+        names = ["cat", "a name that is far too long to be read"]
+        picture = np.asarray(plotting.class_grid(rows, names, columns=1))
+        assert texts[0] == "cat"
+        assert texts[1].startswith("a name") and texts[1].endswith("…")
+        lines = (picture == 160).all(axis=-1)
+        top, left = np.argwhere(lines)[0]
+        assert (picture[:, -9:] == 255).all() and (picture[:9] == 255).all()
+        assert (picture[:, :9] == 255).all() and (picture[-9:] == 255).all()
+        first = picture[top : top + 66, :left].min()
+        second = picture[top + 66 :, :left].min()
+        assert first < second < 150
+
+
+class TestCaptioned:
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_the_picture_is_below_and_black_on_white_above(self, mode, texts):
+        below = Image.new(mode, (200, 50), "grey")
+        picture = plotting.captioned(below, "Epoch 7")
+        assert (picture.mode, picture.width) == (mode, 200)
+        height = picture.height - 50
+        assert picture.crop((0, height, 200, picture.height)) == below
+        assert np.asarray(picture)[:height].min() == 0
+        assert texts == ["Epoch 7"]
 
 
 class TestCurves:

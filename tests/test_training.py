@@ -1,6 +1,7 @@
 """A run, from its settings to its folder."""
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 
@@ -8,6 +9,10 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+from tensorboard.util import tensor_util
 
 from keras_ssgan import calibration
 from keras_ssgan import training
@@ -143,10 +148,11 @@ def test_a_run_writes_its_folder(finished):
         "history.csv",
         "metrics.json",
         "samples",
+        "training.gif",
     ]
     assert len(list((folder / "samples").glob("epoch_*.png"))) == 2
     assert json.loads((folder / "metrics.json").read_text()) == metrics
-    for name in ("curves.png", "confusion.png"):
+    for name in ("training.gif", "curves.png", "confusion.png"):
         with Image.open(folder / name) as picture:
             picture.verify()
 
@@ -240,3 +246,38 @@ def test_a_damaged_config_is_named(content, tmp_path):
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     with pytest.raises(InputError, match="no run to resume"):
         training.read_config(tmp_path)
+
+
+def test_tensorboard_reads_the_figures_of_every_epoch(config, tmp_path):
+    folder = tmp_path / "run"
+    training.train(config, folder, verbose=0, tensorboard=True)
+    history = training.read_history(folder)
+    for part, prefix in (("train", ""), ("validation", "val_")):
+        events = EventAccumulator(str(folder / "tensorboard" / part))
+        events.Reload()
+        for name in ("loss", "accuracy"):
+            values = [
+                tensor_util.make_ndarray(event.tensor_proto).item()
+                for event in events.Tensors(f"epoch_{name}")
+            ]
+            np.testing.assert_allclose(values, history[prefix + name], 1e-5)
+    assert {"epoch_d_loss", "epoch_g_loss_adversarial"} <= set(
+        EventAccumulator(str(folder / "tensorboard" / "train"))
+        .Reload()
+        .Tags()["tensors"]
+    )
+
+
+@pytest.mark.parametrize("missing", ["tensorflow", "tensorboard"])
+def test_tensorboard_without_its_packages_is_refused_before_training(
+    missing, config, tmp_path, monkeypatch
+):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == missing else find_spec(name),
+    )
+    with pytest.raises(InputError, match=f"need {missing}, which is not"):
+        training.train(config, tmp_path / "run", verbose=0, tensorboard=True)
+    assert not (tmp_path / "run").exists()
