@@ -527,6 +527,8 @@ def _tensorboard(folder):
                 f"TensorBoard's events need {name}, which is not installed; "
                 "run pip install tensorflow tensorboard"
             )
+    # TensorFlow would take all of a GPU's memory, which another backend needs.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Without the graph, which only one backend has.
     return keras.callbacks.TensorBoard(folder, write_graph=False)
 
