@@ -68,6 +68,7 @@ def parse(argv=None):
     _add_predict(commands)
     _add_generate(commands)
     _add_export(commands)
+    _add_demo(commands)
     return parser.parse_args(argv)
 
 
@@ -199,6 +200,25 @@ def _export(arguments):
         if "accuracy" in entry:
             line += f", {entry['accuracy']:.2%} correct"
         print(f"{line}: {entry['path']}")
+
+
+def _demo(arguments):
+    import webbrowser
+
+    from keras_ssgan.demo.server import Server
+    from keras_ssgan.demo.site import build_site
+
+    with Server(arguments.port) as server:
+        if not arguments.quiet:
+            print("Preparing the models ...", flush=True)
+        server.files = build_site(arguments.model)
+        print(f"{server.url} (Ctrl-C ends it)", flush=True)
+        if not arguments.no_open:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
 
 
 # === Arguments ===
@@ -374,6 +394,33 @@ def _add_export(commands):
         required=True,
         metavar="PATH",
         help="what the files' names begin with",
+    )
+
+
+def _add_demo(commands):
+    parser = _add_command(
+        commands,
+        "demo",
+        _demo,
+        "Serve a page, to this machine alone, where you draw and it reads.",
+    )
+    add = parser.add_argument
+    add(
+        "model",
+        type=Path,
+        help="folder of a run, a .keras file of a GAN, or an .onnx file that "
+        "export wrote",
+    )
+    add(
+        "--port",
+        type=_not_negative,
+        default=8000,
+        help="0 for one that is free (default: 8000)",
+    )
+    add(
+        "--no-open",
+        action="store_true",
+        help="leave opening the page to the user",
     )
 
 

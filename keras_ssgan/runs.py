@@ -58,6 +58,18 @@ def load_class_names(path, num_classes):
     return _read_metrics(path).get("class_names", default)
 
 
+def load_image_size(path):
+    """The size of the images of a run.
+
+    Args:
+        path: Folder of a run, or a `.keras` file.
+
+    Returns:
+        List of height and width; MNIST's where it is not known.
+    """
+    return _read_metrics(path).get("image_size", [28, 28])
+
+
 def learnt_from_mnist_format(path):
     """Whether the images of a run were of MNIST's size.
 
@@ -67,7 +79,7 @@ def learnt_from_mnist_format(path):
     Returns:
         bool; `True` where it is not known.
     """
-    return _read_metrics(path).get("image_size", [28, 28]) == [28, 28]
+    return load_image_size(path) == [28, 28]
 
 
 def classify(model, images):
