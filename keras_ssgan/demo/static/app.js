@@ -105,8 +105,8 @@ function startReading(session, about) {
   at("undo").addEventListener("click", pad.undo);
   at("clear").addEventListener("click", pad.clear);
   at("hint").textContent = about.normalize
-    ? "With mouse, finger or pen, at any size and place."
-    : "With mouse, finger or pen; fill the whole square.";
+    ? "Draw with mouse, finger or pen, at any size and place."
+    : "Draw with mouse, finger or pen; fill the whole square.";
   at("seen-how").textContent = about.normalize
     ? "Scaled and centred as in MNIST."
     : "Your drawing, reduced.";
@@ -136,18 +136,13 @@ function addBar(name) {
 
 // === It draws ===
 
-async function startDrawing(generator, classifier, about) {
+function startDrawing(generator, classifier, about) {
   const length = generator.inputMetadata[0].shape[1];
   let latents = normals(0, length);
 
-  async function generate(batch) {
-    const data = Float32Array.from(batch.flatMap((z) => [...z]));
-    const tensor = new ort.Tensor("float32", data, [batch.length, length]);
-    return (await generator.run({ latents: tensor })).images;
-  }
-
   const draw = lastOf(async () => {
-    const { data, dims } = await generate([latents]);
+    const tensor = new ort.Tensor("float32", latents, [1, length]);
+    const { data, dims } = (await generator.run({ latents: tensor })).images;
     const [, height, width] = dims;
     show(at("drawn"), data, width, height);
     const probabilities = await classify(classifier, data, width, height);
@@ -157,22 +152,8 @@ async function startDrawing(generator, classifier, about) {
       percent(probabilities[top]);
   });
 
-  /** The latents that change an image most when they go from end to end. */
-  async function strongest() {
-    const changes = [];
-    for (let i = 0; i < length; i++) {
-      const ends = [-REACH, REACH].map((end) => latents.with(i, end));
-      const { data } = await generate(ends);
-      const half = data.length / 2;
-      let change = 0;
-      for (let j = 0; j < half; j++) change += Math.abs(data[j] - data[j + half]);
-      changes.push(change);
-    }
-    const order = [...changes.keys()].sort((a, b) => changes[b] - changes[a]);
-    return order.slice(0, SLIDERS).sort((a, b) => a - b);
-  }
-
-  const sliders = (await strongest()).map((i) => addSlider(i));
+  const count = Math.min(SLIDERS, length);
+  const sliders = Array.from({ length: count }, (_, i) => addSlider(i));
 
   function addSlider(i) {
     const label = document.createElement("label");
@@ -223,7 +204,7 @@ async function main() {
   startReading(classifier, about);
   if (!about.hasGenerator) return;
   const generator = await ort.InferenceSession.create("/generator.onnx");
-  await startDrawing(generator, classifier, about);
+  startDrawing(generator, classifier, about);
 }
 
 main().catch(fail);
