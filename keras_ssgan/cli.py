@@ -205,13 +205,14 @@ def _export(arguments):
 def _demo(arguments):
     import webbrowser
 
+    from keras_ssgan.demo import site
     from keras_ssgan.demo.server import Server
-    from keras_ssgan.demo.site import build_site
 
     with Server(arguments.port) as server:
+        server.files = site.read_page()
         if not arguments.quiet:
-            print("Preparing the models ...", flush=True)
-        server.files = build_site(arguments.model)
+            print("Reading the models ...", flush=True)
+        server.files |= site.read_models(arguments.model)
         print(f"{server.url} (Ctrl-C ends it)", flush=True)
         if not arguments.no_open:
             webbrowser.open(server.url)

@@ -21,8 +21,24 @@ _TYPES = {
 }
 
 
-def build_site(path):
-    """Reads the page, and exports a model for it.
+def read_page():
+    """Reads the page and what runs models in it.
+
+    Returns:
+        Dict from the path on the server to a pair of content type and bytes.
+
+    Raises:
+        InputError: If what runs the models was not fetched yet.
+    """
+    runtime = vendor.find()
+    pages = [file for file in sorted(_STATIC.iterdir()) if file.is_file()]
+    files = {f"/{file.name}": _read(file) for file in pages}
+    files["/"] = files.pop("/index.html")
+    return files | {f"/vendor/{file.name}": _read(file) for file in runtime}
+
+
+def read_models(path):
+    """Reads the models of the page, exporting them where they are not yet.
 
     Args:
         path: Folder of a run or a `.keras` file of a GAN, which is exported to
@@ -30,22 +46,17 @@ def build_site(path):
             `NAME.onnx`, with the generator if `NAME_generator.onnx` is beside.
 
     Returns:
-        Dict from the path on the server to a pair of content type and bytes.
+        Dict as from `read_page`.
 
     Raises:
         InputError: If there is no such model, the page cannot draw for it, or a
             package is missing.
     """
     path = Path(path)
-    runtime = vendor.find()
-    pages = [file for file in sorted(_STATIC.iterdir()) if file.is_file()]
-    site = {f"/{file.name}": _read(file) for file in pages}
-    site["/"] = site.pop("/index.html")
-    site |= {f"/vendor/{file.name}": _read(file) for file in runtime}
     if path.suffix == ".onnx":
-        return site | _read_model(path, path)
+        return _read_onnx(path, path)
     with tempfile.TemporaryDirectory(prefix="keras-ssgan-") as folder:
-        return site | _read_model(_export(path, Path(folder)), path)
+        return _read_onnx(_export(path, Path(folder)), path)
 
 
 def _export(path, folder):
@@ -61,7 +72,7 @@ def _export(path, folder):
     )["onnx"]["path"]
 
 
-def _read_model(classifier, source):
+def _read_onnx(classifier, source):
     """The models, and what the page has to know about them."""
     names = _describe(classifier)
     files = {"/classifier.onnx": _read(classifier)}

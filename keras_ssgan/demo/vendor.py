@@ -97,9 +97,17 @@ def _unpack(archive, folder):
     new.rename(folder / PACKAGE)
 
 
+def main():
+    """Fetches the files unless they are there."""
+    try:
+        find()
+    except InputError:
+        fetch()
+    print(f"{PACKAGE} is in {FOLDER}")
+
+
 if __name__ == "__main__":
     try:
-        fetch()
+        main()
     except InputError as error:
         sys.exit(f"keras-ssgan: {error}")
-    print(f"{PACKAGE} fetched to {FOLDER}")
