@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BACKENDS ?= jax tensorflow torch
 
-.PHONY: demo test format clean
+.PHONY: demo test wheel format clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -13,10 +13,16 @@ demo: .venv/installed
 test: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
+	-.venv-test/bin/python -m keras_ssgan.demo.vendor
 	$(MAKE) --jobs=2 --output-sync=target $(BACKENDS:%=test-%)
 
 test-%: .venv-test/installed
 	KERAS_BACKEND=$* .venv-test/bin/python -m pytest
+
+# With what runs the models in the browser, which a clone has not.
+wheel: .venv-test/installed
+	.venv-test/bin/python -m keras_ssgan.demo.vendor
+	.venv-test/bin/pip wheel --no-deps --wheel-dir dist .
 
 format: .venv-test/installed
 	.venv-test/bin/ruff check --fix .

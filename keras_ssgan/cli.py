@@ -77,6 +77,7 @@ def parse(argv=None):
     _add_predict(commands)
     _add_generate(commands)
     _add_export(commands)
+    _add_demo(commands)
     return parser.parse_args(argv)
 
 
@@ -270,6 +271,26 @@ def _export(arguments):
         if "accuracy" in entry:
             line += f", {entry['accuracy']:.2%} correct"
         print(f"{line}: {entry['path']}")
+
+
+def _demo(arguments):
+    import webbrowser
+
+    from keras_ssgan.demo import site
+    from keras_ssgan.demo.server import Server
+
+    with Server(arguments.port) as server:
+        server.files = site.read_page()
+        if not arguments.quiet:
+            print("Reading the models ...", flush=True)
+        server.files |= site.read_models(arguments.model)
+        print(f"{server.url} (Ctrl-C ends it)", flush=True)
+        if not arguments.no_open:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
 
 
 # === Arguments ===
@@ -505,6 +526,33 @@ def _add_export(commands):
         required=True,
         metavar="PATH",
         help="what the files' names begin with",
+    )
+
+
+def _add_demo(commands):
+    parser = _add_command(
+        commands,
+        "demo",
+        _demo,
+        "Serve a page, to this machine alone, where you draw and it reads.",
+    )
+    add = parser.add_argument
+    add(
+        "model",
+        type=Path,
+        help="folder of a run, a .keras file of a GAN, or an .onnx file that "
+        "export wrote",
+    )
+    add(
+        "--port",
+        type=_not_negative,
+        default=8000,
+        help="0 for one that is free (default: 8000)",
+    )
+    add(
+        "--no-open",
+        action="store_true",
+        help="leave opening the page to the user",
     )
 
 

@@ -133,6 +133,18 @@ def _is_name(name):
     )
 
 
+def load_image_size(path):
+    """The size of the images of a run.
+
+    Args:
+        path: Folder of a run, or a `.keras` file.
+
+    Returns:
+        List of height and width; MNIST's where it is not known.
+    """
+    return _read_metrics(path).get("image_size", [28, 28])
+
+
 def learnt_from_mnist_format(path):
     """Whether the images of a run were of MNIST's size.
 
@@ -142,7 +154,7 @@ def learnt_from_mnist_format(path):
     Returns:
         bool; `True` where it is not known.
     """
-    return _read_metrics(path).get("image_size", [28, 28]) == [28, 28]
+    return load_image_size(path) == [28, 28]
 
 
 def resume_command(folder):

@@ -1,0 +1,1 @@
+"""One local page: draw and see it read, move sliders and see it draw."""

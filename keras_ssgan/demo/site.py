@@ -1,0 +1,121 @@
+"""What the demo's page is made of."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from keras_ssgan import runs
+from keras_ssgan.demo import vendor
+from keras_ssgan.errors import InputError
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}
+
+
+def read_page():
+    """Reads the page and what runs models in it.
+
+    Returns:
+        Dict from the path on the server to a pair of content type and bytes.
+
+    Raises:
+        InputError: If what runs the models was not fetched yet.
+    """
+    runtime = vendor.find()
+    pages = [file for file in sorted(_STATIC.iterdir()) if file.is_file()]
+    files = {f"/{file.name}": _read(file) for file in pages}
+    files["/"] = files.pop("/index.html")
+    return files | {f"/vendor/{file.name}": _read(file) for file in runtime}
+
+
+def read_models(path):
+    """Reads the models of the page, exporting them where they are not yet.
+
+    Args:
+        path: Folder of a run or a `.keras` file of a GAN, which is exported to
+            ONNX first; or a classifier as `keras-ssgan export` wrote it,
+            `NAME.onnx`, with the generator if `NAME_generator.onnx` is beside.
+
+    Returns:
+        Dict as from `read_page`.
+
+    Raises:
+        InputError: If there is no such model, the page cannot draw for it, or a
+            package is missing.
+    """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return _read_onnx(path, path)
+    with tempfile.TemporaryDirectory(prefix="keras-ssgan-") as folder:
+        return _read_onnx(_export(path, Path(folder)), path)
+
+
+def _export(path, folder):
+    """Writes both networks of a run; returns the path of the classifier."""
+    from keras_ssgan import export
+
+    gan = runs.load_gan(path)
+    classifier = runs.load_classifier(path)
+    names = runs.load_class_names(path, classifier.output_shape[-1])
+    export.export_generator(gan, folder / "model")
+    return export.export_classifier(
+        classifier, folder / "model", formats="onnx", class_names=names
+    )["onnx"]["path"]
+
+
+def _read_onnx(classifier, source):
+    """The models, and what the page has to know about them."""
+    names = _describe(classifier)
+    files = {"/classifier.onnx": _read(classifier)}
+    generator = classifier.with_name(f"{classifier.stem}_generator.onnx")
+    if generator.is_file():
+        files["/generator.onnx"] = _read(generator)
+    about = {
+        "title": source.resolve().stem,
+        "classNames": names,
+        "normalize": runs.learnt_from_mnist_format(source),
+        "imageSize": runs.load_image_size(source),
+        "hasGenerator": generator.is_file(),
+    }
+    files["/model.json"] = (_TYPES[".json"], json.dumps(about).encode())
+    return files
+
+
+def _describe(path):
+    """The names of the classes, of a model that the page can draw for."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give a run's folder")
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise InputError(
+            "the demo takes the package onnx; run pip install "
+            "'keras-ssgan[export]'"
+        ) from None
+    try:
+        model = onnx.load(path, load_external_data=False)
+        metadata = {prop.key: prop.value for prop in model.metadata_props}
+        names = json.loads(metadata["labels"])
+        (pixels,) = model.graph.input
+    except Exception:
+        raise InputError(
+            f"{path} is no classifier; give one that keras-ssgan export wrote"
+        ) from None
+    if len(pixels.type.tensor_type.shape.dim) != 3:
+        raise InputError(
+            f"{path} takes images of several channels; the demo draws in one"
+        )
+    return names
+
+
+def _read(path):
+    return _TYPES[path.suffix], path.read_bytes()
