@@ -89,9 +89,7 @@ def build_discriminator(
         )
         x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
         if 0 < i < last:
-            x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(
-                x
-            )
+            x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         if i < last:
             x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     features = keras.layers.GlobalAveragePooling2D(
@@ -143,7 +141,7 @@ def build_generator(
     for filters, *geometry in hidden:
         x = layers.Conv2DTranspose(filters, *geometry, dtype=dtype)(x)
         x = keras.layers.ReLU(dtype=dtype)(x)
-        x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+        x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     x = layers.Conv2DTranspose(
         channels, kernel_size, strides, padding, dtype=dtype
