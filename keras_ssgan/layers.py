@@ -125,7 +125,7 @@ class Dropout(keras.layers.Dropout):
         numbers = autodiff.random_int16(
             batch_size * math.prod(shape), self.seed_generator
         )
-        is_kept = ops.cast(numbers < kept - 2**15, inputs.dtype)
+        is_kept = ops.cast(numbers <= kept - 2**15 - 1, inputs.dtype)
         scales = is_kept * (2**16 / kept)
         return inputs * ops.reshape(scales, (batch_size, *shape))
 
