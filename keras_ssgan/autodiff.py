@@ -243,7 +243,7 @@ def _torch_conv(x, kernel, strides, padding):
 
 
 def _torch_conv_transpose(x, kernel, strides, padding):
-    """The same for a kernel that is not smaller than its strides."""
+    """For a kernel that is not smaller than its strides."""
     from torch.nn import functional
 
     size, stride = kernel.shape[0], strides[0]
@@ -255,7 +255,7 @@ def _torch_conv_transpose(x, kernel, strides, padding):
         padding=(size - stride) // 2 if padding == "same" else 0,
     ).permute(0, 2, 3, 1)
     if padding == "same":
-        # One pixel more than that where size and stride differ by an odd number.
+        # There is one pixel more where size and stride differ by an odd number.
         return outputs[:, : height * stride, : width * stride]
     return outputs
 
@@ -290,7 +290,9 @@ def batch_norm(x, weights, momentum, epsilon):
 def _jax_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
     inputs = ops.cast(x, "float32")
     moments = ops.moments(inputs, axes=(0, 1, 2))
-    outputs = ops.batch_normalization(inputs, *moments, -1, beta, gamma, epsilon)
+    outputs = ops.batch_normalization(
+        inputs, *moments, -1, beta, gamma, epsilon
+    )
     new_statistics = [
         momentum * old + (1 - momentum) * new
         for old, new in zip((mean, variance), moments, strict=True)
@@ -382,9 +384,7 @@ def _torch_random_int16(count, seed):
     generator = torch.Generator(seed.device)
     # The two numbers of a seed as one, as Keras does it.
     generator.manual_seed(int(seed.sum()) & 0xFFFFFFFF)
-    words = torch.empty(
-        (count + 3) // 4, dtype=torch.int64, device=seed.device
-    )
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=seed.device)
     words.random_(-(2**63), None, generator=generator)
     return words.view(torch.int16)[:count]
 
