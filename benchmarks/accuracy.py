@@ -51,6 +51,7 @@ def _parse_args():
     parser.add_argument("--labels", type=counts, default=[100])
     parser.add_argument("--seeds", type=counts, default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, help="default: the preset's")
+    parser.add_argument("--dtype", default="float32", help="as for train")
     parser.add_argument(
         "--validation",
         type=float,
@@ -77,6 +78,7 @@ def _train(run, args):
         dataset=args.dataset,
         epochs=args.epochs,
         validation=args.validation,
+        dtype=args.dtype,
         baseline=True,
         **run,
     )

@@ -22,7 +22,13 @@ from keras_ssgan.autodiff import vjp
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import PRESETS
 
-KINDS = (layers.Conv2D, layers.Conv2DTranspose, layers.Dropout)
+KINDS = (
+    layers.BatchNormalization,
+    layers.Conv2D,
+    layers.Conv2DTranspose,
+    layers.Dropout,
+)
+IN_TRAINING = (keras.layers.BatchNormalization, keras.layers.Dropout)
 
 
 class Probe(keras.Model):
@@ -37,7 +43,7 @@ class Probe(keras.Model):
         self.compile(optimizer=optimizer)
 
     def _call(self, images):
-        if isinstance(self.layer, keras.layers.Dropout):
+        if isinstance(self.layer, IN_TRAINING):
             return self.layer(images, training=True)
         return self.layer(images)
 

@@ -182,6 +182,25 @@ def _jax_conv_transpose(strides, padding):
     return transposed
 
 
+def conv(x, kernel, strides, padding):
+    """Convolution, channels last.
+
+    What `keras.ops.conv` computes.
+
+    Args:
+        x: Tensor of shape `(batch, height, width, channels)`.
+        kernel: Tensor of shape `(size, size, channels, filters)`.
+        strides: Tuple of two int.
+        padding: `"same"` or `"valid"`.
+
+    Returns:
+        Tensor of shape `(batch, new_height, new_width, filters)`.
+    """
+    if BACKEND == "torch":
+        return _torch_conv(x, kernel, strides, padding)
+    return ops.conv(x, kernel, strides, padding)
+
+
 def conv_transpose(x, kernel, strides, padding):
     """Transposed convolution, channels last.
 
@@ -198,7 +217,193 @@ def conv_transpose(x, kernel, strides, padding):
     """
     if BACKEND == "jax":
         return _jax_conv_transpose(strides, padding)(x, kernel)
+    if BACKEND == "torch" and kernel.shape[0] >= strides[0]:
+        return _torch_conv_transpose(x, kernel, strides, padding)
     return ops.conv_transpose(x, kernel, strides, padding)
+
+
+def _torch_conv(x, kernel, strides, padding):
+    """Without Keras' copies of images to channels first."""
+    from torch.nn import functional
+
+    size = kernel.shape[0]
+    before = after = (0, 0)
+    if padding == "same":
+        totals = [
+            max((-(-length // stride) - 1) * stride + size - length, 0)
+            for length, stride in zip(x.shape[1:3], strides, strict=True)
+        ]
+        before = tuple(total // 2 for total in totals)
+        after = tuple(total - total // 2 for total in totals)
+    x = x.permute(0, 3, 1, 2)
+    if before != after:
+        (top, left), (bottom, right) = before, after
+        x = functional.pad(x, (left, right, top, bottom))
+        before = (0, 0)
+    return functional.conv2d(
+        x, _torch_kernel(kernel), stride=strides, padding=before
+    ).permute(0, 2, 3, 1)
+
+
+def _torch_conv_transpose(x, kernel, strides, padding):
+    """For a kernel that is not smaller than its strides."""
+    from torch.nn import functional
+
+    size, stride = kernel.shape[0], strides[0]
+    _, height, width, _ = x.shape
+    outputs = functional.conv_transpose2d(
+        x.permute(0, 3, 1, 2),
+        _torch_kernel(kernel),
+        stride=strides,
+        padding=(size - stride) // 2 if padding == "same" else 0,
+    ).permute(0, 2, 3, 1)
+    if padding == "same":
+        # There is one pixel more where size and stride differ by an odd number.
+        return outputs[:, : height * stride, : width * stride]
+    return outputs
+
+
+def _torch_kernel(kernel):
+    # The numbers of a kernel are few. Those of an image, channels last, make a
+    # view in an order that PyTorch computes in.
+    return kernel.permute(3, 2, 0, 1).contiguous()
+
+
+def batch_norm(x, weights, momentum, epsilon):
+    """Batch normalisation with the statistics of the batch.
+
+    What `keras.layers.BatchNormalization` computes in training. In one
+    operation where a backend has one, with exact gradients. (Not on JAX, where
+    XLA makes one of several.)
+
+    Args:
+        x: Tensor of shape `(batch, height, width, channels)`, of at least two
+            pixels, and of any float dtype.
+        weights: Float32 tensors of shape `(channels,)`: gamma, beta, moving
+            mean and moving variance.
+        momentum: float, share of the moving statistics that stays.
+        epsilon: float.
+
+    Returns:
+        Tensor like `x`, and what the moving mean and variance become.
+    """
+    return _BATCH_NORMS[BACKEND](x, *weights, momentum, epsilon)
+
+
+def _jax_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
+    inputs = ops.cast(x, "float32")
+    moments = ops.moments(inputs, axes=(0, 1, 2))
+    outputs = ops.batch_normalization(
+        inputs, *moments, -1, beta, gamma, epsilon
+    )
+    new_statistics = [
+        momentum * old + (1 - momentum) * new
+        for old, new in zip((mean, variance), moments, strict=True)
+    ]
+    return ops.cast(outputs, x.dtype), *new_statistics
+
+
+def _tensorflow_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
+    import tensorflow as tf
+
+    bias = _variance_bias(x)
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=gamma,
+        offset=beta,
+        mean=mean,
+        variance=variance / bias,
+        exponential_avg_factor=1 - momentum,
+        epsilon=epsilon,
+    )
+    return outputs, mean, variance * bias
+
+
+def _torch_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
+    from torch.nn import functional
+
+    bias = _variance_bias(x)
+    # PyTorch updates them in place.
+    mean, variance = mean.clone(), variance / bias
+    outputs = functional.batch_norm(
+        x.permute(0, 3, 1, 2),
+        mean,
+        variance,
+        gamma,
+        beta,
+        training=True,
+        momentum=1 - momentum,
+        eps=epsilon,
+    )
+    return outputs.permute(0, 2, 3, 1), mean, variance * bias
+
+
+def _variance_bias(x):
+    """The variance as Keras has it over that by Bessel's formula."""
+    batch_size, height, width, _ = ops.shape(x)
+    count = ops.cast(batch_size * height * width, "float32")
+    return (count - 1) / count
+
+
+_BATCH_NORMS = {
+    "tensorflow": _tensorflow_batch_norm,
+    "torch": _torch_batch_norm,
+    "jax": _jax_batch_norm,
+}
+
+
+def random_int16(count, seed_generator):
+    """Draws from all integers of 16 bits, each as likely.
+
+    Several from one number of the backend's generator, which is what they cost
+    on a CPU.
+
+    Args:
+        count: int, or scalar tensor on TensorFlow.
+        seed_generator: `keras.random.SeedGenerator`.
+
+    Returns:
+        int16 tensor of shape `(count,)`.
+    """
+    return _RANDOM_INT16[BACKEND](count, seed_generator.next())
+
+
+def _tensorflow_random_int16(count, seed):
+    import tensorflow as tf
+
+    words = tf.random.stateless_uniform(
+        [(count + 1) // 2],
+        seed=tf.cast(seed, tf.int32),
+        minval=None,
+        maxval=None,
+        dtype=tf.int32,
+    )
+    return tf.reshape(tf.bitcast(words, tf.int16), [-1])[:count]
+
+
+def _torch_random_int16(count, seed):
+    import torch
+
+    generator = torch.Generator(seed.device)
+    # The two numbers of a seed as one, as Keras does it.
+    generator.manual_seed(int(seed.sum()) & 0xFFFFFFFF)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=seed.device)
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(torch.int16)[:count]
+
+
+def _jax_random_int16(count, seed):
+    import jax
+
+    bits = jax.random.bits(seed, (count,), "uint16")
+    return jax.lax.bitcast_convert_type(bits, "int16")
+
+
+_RANDOM_INT16 = {
+    "tensorflow": _tensorflow_random_int16,
+    "torch": _torch_random_int16,
+    "jax": _jax_random_int16,
+}
 
 
 def _torch_step(step):

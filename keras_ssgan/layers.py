@@ -20,6 +20,7 @@ class Conv2D(keras.layers.Conv2D):
     That is where windows lie side by side, and where a valid convolution has
     an output smaller than its window. There XLA's gradients on a CPU take up to
     100 times as long, and PyTorch copies the weights to transpose them.
+    Elsewhere it is `autodiff.conv`.
     """
 
     def convolution_op(self, inputs, kernel):
@@ -36,6 +37,9 @@ class Conv2D(keras.layers.Conv2D):
             and max(height, width) < 2 * size - 1
         ):
             return _convolve_windows(inputs, kernel)
+        if plain:
+            kernel = ops.convert_to_tensor(kernel)
+            return autodiff.conv(inputs, kernel, self.strides, self.padding)
         return super().convolution_op(inputs, kernel)
 
 
@@ -65,46 +69,34 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
-class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` from half as many random numbers.
-
-    They are what it costs on a CPU. Each uniform number has 24 bits: the upper
-    12 decide on one unit, the lower 12 on another. The rate is rounded to a
-    multiple of 1/4096, and the scale follows it, so that the mean stays.
-    """
-
-    def call(self, inputs, training=False):
-        if not training or self.rate == 0:
-            return inputs
-        if self.noise_shape is not None or None in inputs.shape[1:]:
-            return super().call(inputs, training=training)
-        kept = round((1.0 - self.rate) * 4096)
-        batch_size, *shape = ops.shape(inputs)
-        size = batch_size * math.prod(shape)
-        uniform = 4096.0 * keras.random.uniform(
-            ((size + 1) // 2,),
-            dtype="float32",
-            seed=distribution.replica_seed(self.seed_generator),
-        )
-        upper = ops.floor(uniform)
-        lower = ops.floor(4096.0 * (uniform - upper))
-        numbers = ops.concatenate([upper, lower])[:size]
-        scales = ops.cast(numbers < kept, inputs.dtype) * (4096.0 / kept)
-        return inputs * ops.reshape(scales, (batch_size, *shape))
-
-
-@keras.saving.register_keras_serializable("keras_ssgan")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` with moments of the global batch.
+    """`keras.layers.BatchNormalization`, quicker, and of the global batch.
 
-    Where replicas run the step apart, that is; `synchronized` of Keras does so
-    on TensorFlow alone, and cannot be saved for another backend.
+    In training it is `autodiff.batch_norm`: Keras computes the moments, and
+    what follows from them, in a pass over the images each. Where replicas run
+    the step apart, the moments are those of all; `synchronized` of Keras does
+    so on TensorFlow alone, and cannot be saved for another backend.
     """
 
     def call(self, inputs, training=False, mask=None):
-        replicas = distribution.num_replicas()
-        if not (training and self.trainable) or replicas == 1:
-            return super().call(inputs, training=training, mask=mask)
+        if training and self.trainable:
+            if distribution.num_replicas() > 1:
+                return self._normalize_global_batch(inputs)
+            if self._is_plain(inputs, mask):
+                return self._normalize_batch(inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+    def _normalize_batch(self, inputs):
+        statistics = (self.moving_mean, self.moving_variance)
+        weights = [v.value for v in (self.gamma, self.beta, *statistics)]
+        outputs, *new_statistics = autodiff.batch_norm(
+            inputs, weights, self.momentum, self.epsilon
+        )
+        for variable, value in zip(statistics, new_statistics, strict=True):
+            variable.assign(value)
+        return outputs
+
+    def _normalize_global_batch(self, inputs):
         x = ops.cast(inputs, "float32")
         axes = [i for i in range(len(x.shape)) if i != self.axis % len(x.shape)]
         mean, variance = distribution.moments(x, axes)
@@ -119,6 +111,49 @@ class BatchNormalization(keras.layers.BatchNormalization):
             x, mean, variance, self.axis, self.beta, self.gamma, self.epsilon
         )
         return ops.cast(outputs, self.compute_dtype)
+
+    def _is_plain(self, inputs, mask):
+        """Whether the inputs are images, each channel normalised for itself."""
+        pixels = tuple(inputs.shape[1:-1])
+        return (
+            mask is None
+            and len(pixels) == 2
+            and self.axis in (-1, 3)
+            and None not in pixels
+            and math.prod(pixels) > 1
+            and self.scale
+            and self.center
+            and not (self.renorm or self.synchronized)
+            and self.variable_dtype == "float32"
+        )
+
+
+@keras.saving.register_keras_serializable("keras_ssgan")
+class Dropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` from 16 random bits for each unit.
+
+    Random numbers are what it costs on a CPU. The rate is rounded to a multiple
+    of 1/65536, and the scale follows it, so that the mean stays.
+    """
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        kept = round((1.0 - self.rate) * 2**16)
+        if (
+            kept == 0
+            or self.noise_shape is not None
+            or None in inputs.shape[1:]
+        ):
+            return super().call(inputs, training=training)
+        batch_size, *shape = ops.shape(inputs)
+        numbers = autodiff.random_int16(
+            batch_size * math.prod(shape),
+            distribution.replica_seed(self.seed_generator),
+        )
+        is_kept = ops.cast(numbers <= kept - 2**15 - 1, inputs.dtype)
+        scales = is_kept * (2**16 / kept)
+        return inputs * ops.reshape(scales, (batch_size, *shape))
 
 
 _STOCK = {

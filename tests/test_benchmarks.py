@@ -13,6 +13,9 @@ import keras_ssgan as ks
 from benchmarks import report
 from benchmarks.agreement import disagreements
 from benchmarks.agreement import losses_of
+from benchmarks.growth import cases
+from benchmarks.growth import with_image_size
+from benchmarks.growth import with_width
 from benchmarks.inputs import draw_batches
 from benchmarks.inputs import initial_weights
 from benchmarks.operations import discriminator_multiply_adds
@@ -110,6 +113,41 @@ def test_bare_steps_and_those_of_fit_train_one_model(tiny):
     assert int(peer.gan.optimizer.iterations.numpy()) == 6
     for weight in peer.gan.weights:
         assert np.all(np.isfinite(weight.numpy())), weight.path
+
+
+# === Growth ===
+
+
+@pytest.mark.parametrize("preset", ["article", "compact"])
+def test_a_preset_of_its_own_size_is_itself(preset):
+    settings = get_preset(preset)
+    assert with_image_size(settings, settings.image_size) == settings
+    assert with_width(settings, 1) == settings
+
+
+def test_a_generator_for_larger_images_starts_with_a_larger_window(tiny):
+    larger = with_image_size(tiny, 12)
+    assert larger.generator == ((12, 6, 1, "valid"), (4, 2, "same"))
+
+
+def test_a_wider_network_has_more_filters_between_latents_and_images(tiny):
+    wider = with_width(tiny, 2)
+    assert [row[0] for row in wider.discriminator] == [16, 24, 32]
+    assert wider.generator == ((24, 4, 1, "valid"), (4, 2, "same"))
+
+
+def test_one_thing_grows_at_a_time(tiny):
+    for name, value, (settings, batch_size, steps) in cases(tiny, 8, 3):
+        grown = {
+            "image size": settings.image_size,
+            "width": settings.discriminator[0][0] / 8,
+            "batch": batch_size,
+            "images": batch_size * steps,
+        }
+        usual = {"image size": 8, "width": 1, "batch": 8, "images": 24}
+        if name == "batch":
+            usual["images"] = 3 * value
+        assert grown == usual | {name: value}
 
 
 # === Report ===

@@ -20,6 +20,8 @@ CONVOLUTIONS = [
     ("Conv2D", 4, 3, 3, 1, "valid"),
     ("Conv2D", 5, 5, 3, 1, "valid"),
     ("Conv2D", 6, 6, 4, 2, "same"),
+    ("Conv2D", 5, 6, 4, 2, "same"),
+    ("Conv2D", 5, 7, 2, 1, "same"),
     ("Conv2DTranspose", 1, 1, 4, 1, "valid"),
     ("Conv2DTranspose", 1, 1, 4, 1, "same"),
     ("Conv2DTranspose", 1, 1, 2, 3, "valid"),
@@ -28,6 +30,7 @@ CONVOLUTIONS = [
     ("Conv2DTranspose", 4, 3, 4, 2, "same"),
     ("Conv2DTranspose", 4, 3, 5, 2, "same"),
     ("Conv2DTranspose", 4, 3, 3, 1, "valid"),
+    ("Conv2DTranspose", 4, 3, 2, 3, "same"),
 ]
 
 
@@ -97,11 +100,143 @@ def test_other_arguments_mean_what_they_mean_in_keras(kind, arguments):
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
-def test_mixed_precision_computes_in_bfloat16():
-    shape = ("Conv2DTranspose", 4, 4, 4, 2, "same")
-    images = np.ones((2, 4, 4, 2), "float32")
-    layer = build(*shape, layers, dtype="mixed_bfloat16")
-    assert keras.backend.standardize_dtype(layer(images).dtype) == "bfloat16"
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("Conv2D", 5, 6, 4, 2, "same"),
+        ("Conv2D", 4, 4, 3, 1, "valid"),
+        ("Conv2DTranspose", 4, 3, 4, 2, "same"),
+        ("Conv2DTranspose", 1, 1, 4, 1, "valid"),
+    ],
+    ids=str,
+)
+def test_a_convolution_in_mixed_precision_agrees_with_the_stock_layer(shape):
+    _, height, width, *_ = shape
+    rng = np.random.default_rng(1)
+    images = rng.normal(size=(5, height, width, 2)).astype("float32")
+    ours, expected = (
+        outputs_and_gradients(
+            build(*shape, module, dtype="mixed_bfloat16"), images
+        )
+        for module in (layers, keras.layers)
+    )
+    assert ours["outputs"].dtype == expected["outputs"].dtype
+    for name, value in expected.items():
+        assert_close_in_bfloat16(ours[name], value, name)
+
+
+def assert_close_in_bfloat16(actual, expected, name):
+    """Up to some roundings of 0.4 % each of the largest number."""
+    actual, expected = (x.astype("float32") for x in (actual, expected))
+    np.testing.assert_allclose(
+        actual, expected, atol=0.04 * np.abs(expected).max(), err_msg=name
+    )
+
+
+# === Batch normalisation ===
+
+
+def train_normalization(module, dtype, shape=(5, 4, 3, 2), **kwargs):
+    """Outputs, gradients and moving statistics after one step of training."""
+    layer = module.BatchNormalization(
+        momentum=0.8, epsilon=0.01, dtype=dtype, **kwargs
+    )
+    layer.build(shape)
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.uniform(1, 2, size=w.shape) for w in layer.weights])
+    images = rng.normal(3.0, 2.0, size=shape).astype("float32")
+    cotangent = rng.normal(size=shape)
+
+    def body(probe, images):
+        outputs, pullback, _ = vjp(
+            lambda images: (probe.layer(images, training=True), None),
+            probe.layer.trainable_variables,
+            images,
+        )
+        gradients, (image_gradient,) = pullback(
+            ops.convert_to_tensor(cotangent, outputs.dtype)
+        )
+        names = [variable.name for variable in probe.layer.trainable_variables]
+        return {
+            "outputs": outputs,
+            "images": image_gradient,
+            **dict(zip(names, gradients, strict=True)),
+        }
+
+    results = run(Probe(body, layer=layer), images)
+    statistics = {
+        variable.name: ops.convert_to_numpy(variable.value)
+        for variable in layer.non_trainable_variables
+    }
+    return results, statistics
+
+
+def test_batch_normalization_agrees_with_the_stock_layer():
+    (ours, our_statistics), (expected, statistics) = (
+        train_normalization(module, "float32")
+        for module in (layers, keras.layers)
+    )
+    assert set(expected) == {"outputs", "images", "gamma", "beta"}
+    for name, value in (expected | statistics).items():
+        np.testing.assert_allclose(
+            (ours | our_statistics)[name],
+            value,
+            rtol=1e-4,
+            atol=1e-5,
+            err_msg=name,
+        )
+
+
+def test_batch_normalization_in_mixed_precision_has_float32_statistics():
+    (ours, our_statistics), (expected, statistics) = (
+        train_normalization(module, "mixed_bfloat16")
+        for module in (layers, keras.layers)
+    )
+    for name, value in expected.items():
+        assert ours[name].dtype == value.dtype, name
+        assert_close_in_bfloat16(ours[name], value, name)
+    for name, value in statistics.items():
+        np.testing.assert_allclose(
+            our_statistics[name], value, rtol=1e-4, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"axis": 1},
+        {"scale": False},
+        {"center": False},
+        {"renorm": True},
+        {"shape": (6, 2)},
+        {"shape": (6, 1, 1, 2)},
+        {"shape": (1, 1, 1, 2)},
+        {"trainable": False},
+    ],
+    ids=str,
+)
+def test_other_batch_normalization_is_that_of_keras(arguments):
+    (ours, our_statistics), (expected, statistics) = (
+        train_normalization(module, "float32", **arguments)
+        for module in (layers, keras.layers)
+    )
+    for name, value in (expected | statistics).items():
+        np.testing.assert_allclose(
+            (ours | our_statistics)[name],
+            value,
+            rtol=1e-4,
+            atol=1e-5,
+            err_msg=name,
+        )
+
+
+def test_batch_normalization_infers_from_the_moving_statistics():
+    layer = layers.BatchNormalization(epsilon=0.0)
+    layer.build((None, 4, 4, 2))
+    layer.set_weights(np.array([[2, 1], [0, 5], [1, 3], [4, 1]], "float32"))
+    outputs = ops.convert_to_numpy(layer(np.ones((3, 4, 4, 2), "float32")))
+    np.testing.assert_allclose(outputs[..., 0], 0.0, atol=1e-6)
+    np.testing.assert_allclose(outputs[..., 1], 3.0, rtol=1e-6)
 
 
 # === Dropout ===
@@ -124,9 +259,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate):
 
 
 def test_units_that_share_a_random_number_are_dropped_independently():
-    kept = drop(0.5, (1000, 1000)).reshape(2, -1) != 0
-    correlation = np.corrcoef(kept[0], kept[1])[0, 1]
-    assert abs(correlation) < 5 / np.sqrt(kept.shape[1])
+    # Up to four neighbours do.
+    kept = drop(0.5, (1000, 1000)).reshape(-1, 4) != 0
+    correlations = np.corrcoef(kept.T)[np.triu_indices(4, 1)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(len(kept))
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1.0])
+def test_dropout_takes_rates_at_both_ends(rate):
+    expected = np.full((100, 41), 1.0 - round(rate))
+    np.testing.assert_array_equal(drop(rate), expected)
 
 
 def test_dropout_differs_from_call_to_call_and_not_from_seed_to_seed():
