@@ -75,6 +75,8 @@ def _parse_args():
 
 
 def _judge(judge, images):
+    # Always with the last axis: TensorFlow compiles for one rank.
+    images = images.reshape(*images.shape[:3], 1)
     return judge.predict(images, batch_size=256, verbose=0)
 
 

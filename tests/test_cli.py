@@ -182,6 +182,13 @@ def test_resume_needs_no_more_than_the_folder(run, capsys):
     assert "correct" in capsys.readouterr().out
 
 
+def test_a_run_without_held_out_labels_says_it_is_not_calibrated(run, caplog):
+    assert cli.main(["train", "--resume", "--output", str(run)]) == 0
+    assert "probabilities are not calibrated" in caplog.text
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["temperature"] == 1.0
+
+
 def test_evaluate_agrees_with_the_run(run, npz, capsys):
     arguments = ["evaluate", str(run), "--dataset", npz, "--json", "--quiet"]
     assert cli.main(arguments) == 0

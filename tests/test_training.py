@@ -182,16 +182,6 @@ def test_the_saved_classifier_is_calibrated_on_the_validation_images(
     assert 1 / scale == metrics["test"]["temperature"]
 
 
-def test_without_validation_images_there_is_no_calibration(
-    config, tmp_path, caplog
-):
-    config = dataclasses.replace(config, validation=0.0, epochs=1)
-    with caplog.at_level("INFO", logger="keras_ssgan"):
-        metrics = training.train(config, tmp_path / "run", verbose=0)
-    assert metrics["test"]["temperature"] == 1.0
-    assert "probabilities are not calibrated" in caplog.text
-
-
 def test_history_has_one_row_per_epoch(finished):
     history = training.read_history(finished[0])
     assert history["epoch"] == [0, 1]
