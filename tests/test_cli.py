@@ -177,6 +177,11 @@ def test_train_refuses_what_cannot_be(
     assert not folder.exists()
 
 
+def test_resume_needs_a_folder(capsys):
+    message = _fails_with_one_line(["train", "--resume"], capsys)
+    assert "--resume needs --output" in message
+
+
 def test_resume_needs_no_more_than_the_folder(run, capsys):
     assert cli.main(["train", "--resume", "--output", str(run)]) == 0
     assert "correct" in capsys.readouterr().out

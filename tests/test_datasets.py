@@ -875,6 +875,19 @@ def test_a_loop_of_ones_own_moves_on_with_begin_and_end():
     assert data.epoch == 6
 
 
+def test_an_epoch_that_begins_in_its_middle_has_the_batches_that_are_left():
+    x, y = _mixable()
+    data = datasets.MixedDataset(x, y, 10, initial_epoch=4, initial_batch=3)
+    whole = _pass(datasets.MixedDataset(x, y, 10, initial_epoch=4))
+    data.on_epoch_begin()
+    assert len(data) == len(whole) - 3
+    assert _pass(data) == whole[3:]
+    data.on_epoch_end()
+    assert _pass(data) == _pass(
+        datasets.MixedDataset(x, y, 10, initial_epoch=5)
+    )
+
+
 def test_an_epoch_that_was_not_completed_does_not_count():
     data = datasets.MixedDataset(*_mixable(), batch_size=10)
     data.on_epoch_end()
@@ -917,6 +930,8 @@ def test_keras_workers_can_be_set():
         (100, {"labeled_per_batch": 4}, "leave it out"),
         (20, {"seed": -1}, "seed"),
         (20, {"initial_epoch": -1}, "initial_epoch"),
+        (20, {"initial_batch": -1}, "initial_batch"),
+        (20, {"initial_batch": 99}, "initial_batch"),
     ],
 )
 def test_unfit_arguments_of_mixed_dataset_are_refused(
