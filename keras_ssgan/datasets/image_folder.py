@@ -20,7 +20,7 @@ from keras_ssgan.errors import InputError
 _UNLABELED = ("unlabeled", "unlabelled")
 # Test images of a folder that is streamed are in memory, and take no more.
 _TEST_BYTES = 1 << 28
-# Files that are looked at to tell how large the images of a folder are.
+# Files of each class that are looked at to tell how large the images are.
 _SAMPLE = 64
 
 
@@ -98,15 +98,14 @@ def estimate_bytes(path: str | os.PathLike) -> int:
     Returns:
         Bytes, from the number of files and the sizes of a few.
     """
-    names = [*class_names(path), *_UNLABELED]
-    folders = [Path(path) / name for name in names]
-    count = sum(len(_list_files(folder)) for folder in folders)
-    sizes = []
-    for folder in folders:
-        files = _list_files(folder)
-        for name in files[:: -(-len(files) // _SAMPLE) or 1]:
+    count, sizes = 0, []
+    for folder in (*class_names(path), *_UNLABELED):
+        files = _list_files(Path(path) / folder)
+        count += len(files)
+        for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
-                sizes.append(math.prod(_read_shape(folder / name)))
+                shape = _read_shape(Path(path) / folder / file)
+                sizes.append(math.prod(shape))
     return count * int(np.median(sizes)) if sizes else 0
 
 
