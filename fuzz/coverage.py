@@ -1,0 +1,50 @@
+"""Runs a parser under Atheris, which looks for inputs that reach new code.
+
+Atheris (`pip install atheris`) is needed for this alone. Options of libFuzzer
+come after the target and the folder of the corpus:
+
+```sh
+python -m fuzz.coverage npz fuzz/corpus/npz -runs=100000 -max_len=4096
+python -m fuzz.coverage npz SMALL -merge=1 LARGE   # keeps what reaches more
+```
+"""
+
+import logging
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["keras_ssgan", "PIL", "zipfile"]):
+    from fuzz.run import check
+    from fuzz.targets import TARGETS
+    from keras_ssgan import datasets  # noqa: F401
+
+
+def main():
+    """Fuzzes one target; an exception ends it, as libFuzzer does."""
+    name, corpus, *options = sys.argv[1:]
+    corpus = Path(corpus)
+    corpus.mkdir(parents=True, exist_ok=True)
+    if not any(option.startswith("-merge") for option in options):
+        for index, content in enumerate(TARGETS[name].seeds()):
+            (corpus / f"seed_{index}").write_bytes(content)
+    warnings.simplefilter("ignore")
+    logging.disable()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        # What is imported late is instrumented too.
+        with atheris.instrument_imports(include=["keras_ssgan"]):
+            for content in TARGETS[name].seeds():
+                check(name, content, folder)
+        atheris.Setup(
+            [sys.argv[0], *options[:1], str(corpus), *options[1:]],
+            lambda content: check(name, content, folder) and None,
+        )
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
