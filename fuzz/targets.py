@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from keras_ssgan import datasets
+from keras_ssgan import limits
 from keras_ssgan.errors import InputError
 
 _IDX_IMAGES = struct.pack(">HBBIII", 0, 8, 3, 3, 4, 4) + bytes(range(48))
@@ -87,6 +88,9 @@ def _parse_npz(content, folder):
 
 
 # === Images ===
+
+# 24 bytes for each pixel of the largest image.
+_IMAGE_MEGABYTES = 24 * limits.MAX_IMAGE_PIXELS // 10**6
 
 
 def _image_seeds(*formats):
@@ -287,18 +291,31 @@ TARGETS = {
     "idx": Target(_idx_seeds, _parse_idx),
     "idx_gz": Target(_gzip_seeds, _parse_idx),
     "npz": Target(_npz_seeds, _parse_npz),
-    "png": Target(lambda: _image_seeds("PNG"), _parse_image),
-    "jpeg": Target(lambda: _image_seeds("JPEG"), _parse_image),
+    "png": Target(
+        lambda: _image_seeds("PNG"), _parse_image, megabytes=_IMAGE_MEGABYTES
+    ),
+    "jpeg": Target(
+        lambda: _image_seeds("JPEG"), _parse_image, megabytes=_IMAGE_MEGABYTES
+    ),
     "other_images": Target(
         lambda: _image_seeds(
             *("AVIF", "BMP", "GIF", "ICO", "JPEG2000"),
             *("PCX", "PPM", "TGA", "TIFF", "WEBP"),
         ),
         _parse_image,
+        megabytes=_IMAGE_MEGABYTES,
     ),
-    "digit": Target(lambda: _image_seeds("PNG", "JPEG"), _parse_digit, 0.3),
+    "digit": Target(
+        lambda: _image_seeds("PNG", "JPEG"),
+        _parse_digit,
+        0.3,
+        megabytes=_IMAGE_MEGABYTES,
+    ),
     "image_folder": Target(
-        lambda: _image_seeds("PNG", "GIF"), _parse_image_folder, 0.2
+        lambda: _image_seeds("PNG", "GIF"),
+        _parse_image_folder,
+        0.2,
+        megabytes=_IMAGE_MEGABYTES,
     ),
     "config": Target(_config_seeds, _parse_config),
     "metrics": Target(_metrics_seeds, _parse_metrics),
