@@ -323,18 +323,18 @@ TARGETS = {
     "arguments": Target(
         lambda: [line.encode() for line in _COMMANDS], _parse_arguments, 0.3
     ),
-    "model": Target(_model_seeds, _parse_model, 0.1, 10, 2048),
+    "model": Target(_model_seeds, _parse_model, 0.02, 10, 2048),
     "model_config": Target(
         lambda: _member_seeds("config.json"),
         functools.partial(_parse_member, "config.json"),
-        0.1,
+        0.02,
         10,
         2048,
     ),
     "model_weights": Target(
         lambda: _member_seeds("model.weights.h5"),
         functools.partial(_parse_member, "model.weights.h5"),
-        0.1,
+        0.02,
         10,
         2048,
     ),
