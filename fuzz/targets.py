@@ -261,6 +261,17 @@ def _parse_member(name, content, folder):
     _parse_model(repack(_classifier(), name, content), folder)
 
 
+def _parse_hdf5(content, folder):
+    """HDF5's own code, which is native, without a model around it."""
+    from keras_ssgan import saving
+
+    try:
+        saving.count_stored_values(content)
+    # `load_model` makes one line of whatever it is.
+    except Exception as error:
+        raise InputError(type(error).__name__) from None
+
+
 # === Command line ===
 
 _COMMANDS = (
@@ -323,6 +334,7 @@ TARGETS = {
     "arguments": Target(
         lambda: [line.encode() for line in _COMMANDS], _parse_arguments, 0.3
     ),
+    "hdf5": Target(lambda: _member_seeds("model.weights.h5"), _parse_hdf5),
     "model": Target(_model_seeds, _parse_model, 0.02, 10, 2048),
     "model_config": Target(
         lambda: _member_seeds("config.json"),

@@ -4,7 +4,6 @@
 """
 
 import random
-import sys
 import warnings
 from pathlib import Path
 
@@ -14,14 +13,12 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from fuzz import targets
+from fuzz.mutate import mutate
+from fuzz.run import check
+from fuzz.run import run_target
 
-from fuzz import targets  # noqa: E402
-from fuzz.mutate import mutate  # noqa: E402
-from fuzz.run import check  # noqa: E402
-from fuzz.run import run_target  # noqa: E402
-
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 QUICK = [name for name in targets.TARGETS if not name.startswith("model")]
 MODELS = [name for name in targets.TARGETS if name.startswith("model")]
 
@@ -69,7 +66,7 @@ def test_mutation_starts_from_files_that_are_accepted(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("fuzz/corpus/*")), ids=lambda path: path.name
+    "path", sorted(CORPUS.iterdir()), ids=lambda path: path.name
 )
 def test_what_fuzzing_kept_is_answered_or_refused(path, tmp_path):
     files = sorted(path.iterdir())
