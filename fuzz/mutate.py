@@ -1,5 +1,6 @@
 """Mutations of valid files that keep them nearly valid."""
 
+import copy
 import json
 import struct
 
@@ -96,7 +97,7 @@ def _mutate_json(content, rng):
         parent, key = rng.choice(places)
         kind = rng.random()
         if kind < 0.5:
-            parent[key] = rng.choice(_VALUES)
+            parent[key] = copy.deepcopy(rng.choice(_VALUES))
         elif kind < 0.8:
             other, name = rng.choice(places)
             parent[key] = json.loads(json.dumps(other[name]))

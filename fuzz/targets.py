@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from keras_ssgan import datasets
+from keras_ssgan import limits
 from keras_ssgan.errors import InputError
 
 _IDX_IMAGES = struct.pack(">HBBIII", 0, 8, 3, 3, 4, 4) + bytes(range(48))
@@ -87,6 +88,9 @@ def _parse_npz(content, folder):
 
 
 # === Images ===
+
+# 24 bytes for each pixel of the largest image.
+_IMAGE_MEGABYTES = 24 * limits.MAX_IMAGE_PIXELS // 10**6
 
 
 def _image_seeds(*formats):
@@ -257,6 +261,17 @@ def _parse_member(name, content, folder):
     _parse_model(repack(_classifier(), name, content), folder)
 
 
+def _parse_hdf5(content, folder):
+    """HDF5's own code, which is native, without a model around it."""
+    from keras_ssgan import saving
+
+    try:
+        saving.count_stored_values(content)
+    # `load_model` makes one line of whatever it is.
+    except Exception as error:
+        raise InputError(type(error).__name__) from None
+
+
 # === Command line ===
 
 _COMMANDS = (
@@ -287,18 +302,31 @@ TARGETS = {
     "idx": Target(_idx_seeds, _parse_idx),
     "idx_gz": Target(_gzip_seeds, _parse_idx),
     "npz": Target(_npz_seeds, _parse_npz),
-    "png": Target(lambda: _image_seeds("PNG"), _parse_image),
-    "jpeg": Target(lambda: _image_seeds("JPEG"), _parse_image),
+    "png": Target(
+        lambda: _image_seeds("PNG"), _parse_image, megabytes=_IMAGE_MEGABYTES
+    ),
+    "jpeg": Target(
+        lambda: _image_seeds("JPEG"), _parse_image, megabytes=_IMAGE_MEGABYTES
+    ),
     "other_images": Target(
         lambda: _image_seeds(
             *("AVIF", "BMP", "GIF", "ICO", "JPEG2000"),
             *("PCX", "PPM", "TGA", "TIFF", "WEBP"),
         ),
         _parse_image,
+        megabytes=_IMAGE_MEGABYTES,
     ),
-    "digit": Target(lambda: _image_seeds("PNG", "JPEG"), _parse_digit, 0.3),
+    "digit": Target(
+        lambda: _image_seeds("PNG", "JPEG"),
+        _parse_digit,
+        0.3,
+        megabytes=_IMAGE_MEGABYTES,
+    ),
     "image_folder": Target(
-        lambda: _image_seeds("PNG", "GIF"), _parse_image_folder, 0.2
+        lambda: _image_seeds("PNG", "GIF"),
+        _parse_image_folder,
+        0.2,
+        megabytes=_IMAGE_MEGABYTES,
     ),
     "config": Target(_config_seeds, _parse_config),
     "metrics": Target(_metrics_seeds, _parse_metrics),
@@ -306,18 +334,19 @@ TARGETS = {
     "arguments": Target(
         lambda: [line.encode() for line in _COMMANDS], _parse_arguments, 0.3
     ),
-    "model": Target(_model_seeds, _parse_model, 0.1, 10, 2048),
+    "hdf5": Target(lambda: _member_seeds("model.weights.h5"), _parse_hdf5),
+    "model": Target(_model_seeds, _parse_model, 0.02, 10, 2048),
     "model_config": Target(
         lambda: _member_seeds("config.json"),
         functools.partial(_parse_member, "config.json"),
-        0.1,
+        0.02,
         10,
         2048,
     ),
     "model_weights": Target(
         lambda: _member_seeds("model.weights.h5"),
         functools.partial(_parse_member, "model.weights.h5"),
-        0.1,
+        0.02,
         10,
         2048,
     ),

@@ -21,7 +21,7 @@ EXPANSION_FLOOR = 256 << 20
 MAX_EXPANSION = 100
 
 # === Images ===
-# 67 megapixels: 1 GB while an image is read, with all its copies.
+# 67 megapixels, of up to 24 bytes each while an image is read: 1.6 GB.
 MAX_IMAGE_PIXELS = 1 << 26
 # JPEG stands for MPO too. Not the rest of what Pillow reads: EPS, for one, runs
 # Ghostscript.

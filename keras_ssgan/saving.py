@@ -82,7 +82,7 @@ def _check(path):
         _check_members(archive, path.stat().st_size)
         config = text_files.parse_json(archive.read(_CONFIG))
         _check_config(config)
-        num_values = _count_stored_values(archive.read(_WEIGHTS))
+        num_values = count_stored_values(archive.read(_WEIGHTS))
     with _unloaded(config) as (loaded, variables):
         declared = sum(math.prod(variable.shape) for variable in variables)
         if declared > num_values + limits.MAX_UNSAVED_VALUES:
@@ -205,15 +205,19 @@ _NODES = "inbound_nodes"
 # === The weights ===
 
 
-def _count_stored_values(content):
+def count_stored_values(content):
     """The number of values in an HDF5 file of plain, complete arrays.
 
     Args:
         content: Bytes of the file.
 
+    Returns:
+        int.
+
     Raises:
-        Exception: If there is anything else in it than Keras writes: links,
-            arrays that lie in other files, are compressed or only declared.
+        Exception: Of many types, if there is anything else in it than Keras
+            writes: links, arrays that lie in other files, are compressed or
+            only declared.
     """
     num_values = num_bytes = 0
     seen = set()
