@@ -29,13 +29,21 @@ _PATIENCE = 60_000
 
 # On a pad of 280x280.
 _SEVEN = [[(80, 60), (200, 60), (130, 230)]]
-_ZERO = [
-    [
-        (140 + 60 * np.sin(angle), 140 - 90 * np.cos(angle))
-        for angle in np.linspace(0, 2 * np.pi, 25)
+_FOUR = [[(150, 40), (70, 170), (210, 170)], [(150, 110), (150, 240)]]
+_FIVE = [
+    [(190, 50), (110, 50), (105, 130)]
+    + [
+        (135 + 55 * np.sin(angle), 175 - 50 * np.cos(angle))
+        for angle in np.linspace(-0.3, 4.1, 20)
     ]
 ]
-_FOUR = [[(110, 50), (80, 150), (200, 150)], [(170, 50), (170, 240)]]
+_NINE = [
+    [
+        (140 + 45 * np.sin(angle), 100 - 50 * np.cos(angle))
+        for angle in np.linspace(np.pi / 2, 2.5 * np.pi, 20)
+    ]
+    + [(180, 240)]
+]
 _DOT = [[(30, 250)]]
 
 
@@ -462,7 +470,8 @@ def _wait_for_change(page, selector, before):
 
 
 @pytest.mark.parametrize(
-    ("strokes", "name"), [(_SEVEN, "7"), (_ZERO, "zero"), (_FOUR, "4")]
+    ("strokes", "name"),
+    [(_FOUR, "4"), (_FIVE, "5"), (_SEVEN, "7"), (_NINE, NAMES[9])],
 )
 def test_a_drawn_digit_is_read(open_page, strokes, name):
     page = open_page()
@@ -488,7 +497,7 @@ def test_bars_are_the_probabilities_of_onnxruntime(open_page, exported):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("strokes", [_SEVEN, _ZERO, _FOUR, _FOUR + _DOT, _DOT])
+@pytest.mark.parametrize("strokes", [_SEVEN, _NINE, _FOUR + _DOT, _DOT])
 def test_a_drawing_is_normalized_as_an_image_of_it(
     open_page, strokes, scheme, tmp_path
 ):
