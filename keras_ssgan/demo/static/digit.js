@@ -35,15 +35,15 @@ export function normalize(coverage, width, height) {
   }
   const inside = profiles(ink, width, height);
   const scale = Math.max(bottom - top, right - left) / INK_SIZE;
-  const begin = {
-    x: frame(inside.columns, left, right, scale),
-    y: frame(inside.rows, top, bottom, scale),
-  };
+  const across = frame(inside.columns, left, right, scale);
+  const down = frame(inside.rows, top, bottom, scale);
   return stretch(
-    resample(ink, width, height, begin, { x: scale, y: scale }, {
-      width: IMAGE_SIZE,
-      height: IMAGE_SIZE,
-    }),
+    resample(
+      ink,
+      width,
+      weights(IMAGE_SIZE, across, scale),
+      weights(IMAGE_SIZE, down, scale),
+    ),
   );
 }
 
@@ -55,9 +55,10 @@ export function normalize(coverage, width, height) {
  * @returns {Uint8Array} Of that size, 0 is paper and 255 ink.
  */
 export function reduce(coverage, width, height, size) {
-  const scale = { x: width / size.width, y: height / size.height };
+  const across = weights(size.width, 0, width / size.width);
+  const down = weights(size.height, 0, height / size.height);
   return toBytes(
-    resample(coverage, width, height, { x: 0, y: 0 }, scale, size),
+    resample(coverage, width, within(across, width), within(down, height)),
   );
 }
 
@@ -95,32 +96,40 @@ function frame(profile, first, last, scale) {
   return Math.min(Math.max(begin, last - IMAGE_SIZE * scale), first);
 }
 
-/** Resizes with a triangle filter, as Pillow's BILINEAR; all around is paper. */
-function resample(pixels, width, height, begin, scale, size) {
-  const across = weights(size.width, begin.x, scale.x);
-  const down = weights(size.height, begin.y, scale.y);
-  const rows = new Float64Array(size.width * height);
+/**
+ * Resizes with weights for the columns and the rows; all around is paper.
+ *
+ * @returns {Float64Array} As many columns and rows as there are weights.
+ */
+function resample(pixels, width, across, down) {
+  const height = pixels.length / width;
+  const rows = new Float64Array(across.length * height);
   for (let y = 0; y < height; y++) {
     across.forEach((taps, x) => {
       for (const [source, weight] of taps) {
         if (source < 0 || source >= width) continue;
-        rows[y * size.width + x] += weight * pixels[y * width + source];
+        rows[y * across.length + x] += weight * pixels[y * width + source];
       }
     });
   }
-  const result = new Float64Array(size.width * size.height);
+  const result = new Float64Array(across.length * down.length);
   down.forEach((taps, y) => {
     for (const [source, weight] of taps) {
       if (source < 0 || source >= height) continue;
-      for (let x = 0; x < size.width; x++) {
-        result[y * size.width + x] += weight * rows[source * size.width + x];
+      for (let x = 0; x < across.length; x++) {
+        result[y * across.length + x] +=
+          weight * rows[source * across.length + x];
       }
     }
   });
   return result;
 }
 
-/** For each pixel of the result the pixels that it is made of, weighted. */
+/**
+ * A triangle filter, as Pillow's BILINEAR.
+ *
+ * @returns For each pixel of the result those that it is made of, weighted.
+ */
 function weights(count, begin, scale) {
   const support = Math.max(scale, 1);
   return Array.from({ length: count }, (_, i) => {
@@ -132,9 +141,19 @@ function weights(count, begin, scale) {
       const distance = Math.abs(source + 0.5 - center) / support;
       taps.push([source, Math.max(1 - distance, 0)]);
     }
-    const total = sum(taps.map(([, weight]) => weight));
-    return taps.map(([source, weight]) => [source, weight / total]);
+    return scaled(taps);
   });
+}
+
+/** Weights for an image around which there is nothing. */
+const within = (weights, size) =>
+  weights.map((taps) =>
+    scaled(taps.filter(([source]) => source >= 0 && source < size)),
+  );
+
+function scaled(taps) {
+  const total = sum(taps.map(([, weight]) => weight));
+  return taps.map(([source, weight]) => [source, weight / total]);
 }
 
 /** Makes the stroke white, for a thin one gets faint when it is reduced. */
