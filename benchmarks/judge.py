@@ -11,8 +11,6 @@ Example:
 """
 
 import argparse
-import hashlib
-import json
 import math
 from pathlib import Path
 
@@ -21,10 +19,10 @@ import numpy as np
 
 from keras_ssgan import datasets
 from keras_ssgan import evaluation
-from keras_ssgan.errors import InputError
+from keras_ssgan import shipped
 from keras_ssgan.networks import build_preprocessor
 
-JUDGE = Path(__file__).parents[1] / "saved_models" / "mnist_judge.keras"
+JUDGE = shipped.FOLDER / "mnist_judge.keras"
 FEATURES = "features"
 IMAGE_SHAPE = (28, 28, 1)
 
@@ -60,9 +58,8 @@ def main():
         "feature_layer": FEATURES,
         "backend": keras.backend.backend(),
         "keras": keras.version(),
-        "sha256": _sha256(path),
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    shipped.write_card(path, card)
     print(f"{card['test_error']:.2%} test error; written to {path}")
 
 
@@ -158,42 +155,10 @@ def load(path=JUDGE):
         InputError: If the file or its card is missing, or the file's checksum
             is not that of the card.
     """
-    card = read_card(path)
-    checksum = _sha256(path)
-    if checksum != card["sha256"]:
-        raise InputError(
-            f"{path} is not the file that its card describes (sha256 "
-            f"{checksum[:12]}..., not {card['sha256'][:12]}...); get both again"
-        )
+    card = shipped.verify(path)
     model = keras.saving.load_model(path, compile=False)
     features = model.get_layer(card["feature_layer"]).output
     return keras.Model(model.input, [features, model.output])
-
-
-def read_card(path=JUDGE):
-    """What is known of a judge.
-
-    Args:
-        path: `Path` of the `.keras` file.
-
-    Returns:
-        Dict, the content of the `.json` beside it.
-
-    Raises:
-        InputError: If one of the two is missing.
-    """
-    card = path.with_suffix(".json")
-    for file in (path, card):
-        if not file.exists():
-            raise InputError(
-                f"there is no {file}; train a judge with python -m "
-                "benchmarks.judge"
-            )
-    return json.loads(card.read_text())
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

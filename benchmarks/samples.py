@@ -24,6 +24,7 @@ from benchmarks import judge as judges
 from keras_ssgan import datasets
 from keras_ssgan import runs
 from keras_ssgan import sample_metrics
+from keras_ssgan import shipped
 
 COLUMNS = ("images of", "Fréchet", "precision", "recall", "sure")
 
@@ -53,7 +54,7 @@ def main():
             "samples": count,
             "seed": args.seed,
             "threshold": args.threshold,
-            "judge": judges.read_card(args.judge)["sha256"],
+            "judge": shipped.verify(args.judge)["sha256"],
             "figures": rows,
         }
         args.output.write_text(json.dumps(content, indent=2) + "\n")

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 from keras_ssgan import __version__
+from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.settings import presets
@@ -169,21 +170,31 @@ def _predict(arguments):
     from keras_ssgan import datasets
     from keras_ssgan import runs
 
-    model = runs.load_classifier(arguments.model)
-    files = datasets.find_images(arguments.images)
-    normalize = not arguments.as_is and runs.learnt_from_mnist_format(
-        arguments.model
-    )
+    path, images = _model_and_images(arguments.paths)
+    model = runs.load_classifier(path)
+    files = datasets.find_images(images)
+    normalize = not arguments.as_is and runs.learnt_from_mnist_format(path)
     read = datasets.read_digit if normalize else datasets.read_image
     # All are read first: an unreadable one is no reason for half an answer.
     probabilities = runs.classify(model, [read(file) for file in files])
-    names = runs.load_class_names(arguments.model, probabilities.shape[1])
+    names = runs.load_class_names(path, probabilities.shape[1])
     if arguments.json:
         _print_json_lines(files, names, probabilities)
     elif arguments.csv:
         _print_csv(files, names, probabilities)
     else:
         _print_table(files, names, probabilities)
+
+
+def _model_and_images(paths):
+    """The first path, if it is a model, or else the one that is shipped."""
+    first = Path(paths[0])
+    if first.suffix != ".keras" and not (first / "config.json").exists():
+        shipped.verify(shipped.CLASSIFIER)
+        return shipped.CLASSIFIER, paths
+    if len(paths) == 1:
+        raise InputError(f"name the images that {first} is to look at, too")
+    return first, paths[1:]
 
 
 def _generate(arguments):
@@ -198,6 +209,9 @@ def _generate(arguments):
             f"{arguments.output} would be a still; give --interpolate too, or "
             "an --output that ends in .png"
         )
+    if arguments.model is None:
+        shipped.verify(shipped.GENERATOR)
+        arguments.model = shipped.GENERATOR
     gan = runs.load_gan(arguments.model)
     _refuse_existing(arguments.output)
     if arguments.by_class:
@@ -429,14 +443,14 @@ def _add_predict(commands):
         _predict,
         "Say which class images belong to, and how sure that is.",
     )
-    _add_model(parser)
     add = parser.add_argument
     add(
-        "images",
+        "paths",
         nargs="+",
-        metavar="IMAGE",
-        help="file, folder (searched with its sub-folders) or pattern such as "
-        "'scans/*.png'",
+        metavar=("[MODEL] IMAGE", "IMAGE"),
+        help="folder of a run or a .keras file (default: a classifier of "
+        "MNIST's digits that comes with the package); then files, folders "
+        "(searched with their sub-folders) or patterns such as 'scans/*.png'",
     )
     add(
         "--as-is",
@@ -459,8 +473,14 @@ def _add_generate(commands):
     parser = _add_command(
         commands, "generate", _generate, "Draw images with a trained GAN."
     )
-    _add_model(parser)
     add = parser.add_argument
+    add(
+        "model",
+        type=Path,
+        nargs="?",
+        help="folder of a run, or a .keras file of a GAN (default: one that "
+        "draws MNIST's digits and comes with the package)",
+    )
     add(
         "--count",
         type=_positive,

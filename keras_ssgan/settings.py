@@ -159,6 +159,36 @@ PRESETS = {
         epochs=6,
         labels=100,
     ),
+    "drawing": Preset(
+        description="28x28, for MNIST: digits drawn well by its generator.",
+        image_size=28,
+        latent_dim=64,
+        discriminator=(
+            (64, 4, 2, "same"),
+            (128, 4, 2, "same"),
+            (256, 3, 1, "valid"),
+        ),
+        generator=(
+            (128, 7, 1, "valid"),
+            (64, 4, 2, "same"),
+            (4, 2, "same"),
+        ),
+        # So that it does not run away from the generator.
+        discriminator_dropout=0.3,
+        generator_dropout=0.0,
+        momentum=0.99,
+        tied_logit=False,
+        consistency=0.0,
+        # The generator would draw changed images.
+        augmentation=None,
+        learning_rate=5e-4,
+        decay=True,
+        ema_momentum=0.995,
+        batch_size=64,
+        labeled_share=None,
+        epochs=5,
+        labels=0.2,
+    ),
 }
 
 

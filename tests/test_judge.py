@@ -14,6 +14,7 @@ from benchmarks import judge
 from benchmarks import samples
 from keras_ssgan import datasets
 from keras_ssgan import sample_metrics
+from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 
 
@@ -25,7 +26,7 @@ def digits():
 
 
 def test_the_shipped_judge_is_small_and_the_one_of_its_card():
-    card = judge.read_card()
+    card = shipped.verify(judge.JUDGE)
     content = judge.JUDGE.read_bytes()
     assert len(content) < 1_000_000
     assert hashlib.sha256(content).hexdigest() == card["sha256"]
@@ -55,7 +56,7 @@ def test_the_judge_has_the_test_error_of_its_card(mnist_path):
     )
     errors = np.sum(probabilities.argmax(axis=-1) != dataset.y_test)
     # Rounding differs between backends; one image may lie on the edge.
-    assert abs(errors - judge.read_card()["test_errors"]) <= 1
+    assert abs(errors - shipped.verify(judge.JUDGE)["test_errors"]) <= 1
 
 
 def test_another_file_than_that_of_the_card_is_not_loaded(tmp_path):
@@ -72,7 +73,7 @@ def test_another_file_than_that_of_the_card_is_not_loaded(tmp_path):
 def test_a_judge_that_is_not_there_is_named(missing, tmp_path):
     for suffix in {".keras", ".json"} - {missing}:
         shutil.copy(judge.JUDGE.with_suffix(suffix), tmp_path)
-    with pytest.raises(InputError, match=f"mnist_judge{missing}; train"):
+    with pytest.raises(InputError, match=f"mnist_judge{missing}; install"):
         judge.load(tmp_path / judge.JUDGE.name)
 
 
@@ -100,7 +101,7 @@ def test_a_judge_comes_with_a_card_and_without_an_optimizer(
     arguments += ["--output", str(tmp_path / "new" / "judge")]
     monkeypatch.setattr(sys, "argv", arguments)
     judge.main()
-    card = judge.read_card(tmp_path / "new" / "judge.keras")
+    card = shipped.verify(tmp_path / "new" / "judge.keras")
     assert str(tmp_path) not in json.dumps(card)
     loaded = keras.saving.load_model(tmp_path / "new" / "judge.keras")
     assert not loaded.compiled
@@ -129,7 +130,7 @@ def test_the_table_has_a_line_per_run_beside_the_real_images(
     content = json.loads((tmp_path / "samples.json").read_text())
     real, fake = content["figures"]
     assert content["samples"] == 80
-    assert content["judge"] == judge.read_card()["sha256"]
+    assert content["judge"] == shipped.verify(judge.JUDGE)["sha256"]
     # Noise is no digit, however sure the judge may be of it.
     assert fake["frechet"] > 2 * real["frechet"]
     assert fake["recall"] < real["recall"]

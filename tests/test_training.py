@@ -72,7 +72,7 @@ def test_unset_settings_are_those_of_the_preset():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"preset": "huge"}, "article, compact, accurate, tiny"),
+        ({"preset": "huge"}, "article, compact, accurate, drawing, tiny"),
         ({"epochs": 0}, "epochs has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"dtype": "float31"}, "mixed_bfloat16"),
