@@ -52,15 +52,12 @@ def assert_like_one_device(results, devices):
         np.testing.assert_allclose(value, other, rtol=2e-5, atol=1e-5)
     assert history.keys() == report["history"].keys()
     for name, values in history.items():
-        # On TensorFlow Keras averages what the devices have evaluated, though
-        # the 21 images do not divide by them.
-        averaged = BACKEND == "tensorflow" and name.startswith("val_")
+        # There Keras averages what the devices have evaluated, though the 21
+        # images do not divide by them (docs/distribution.md, What does not).
+        if BACKEND == "tensorflow" and name.startswith("val_"):
+            continue
         np.testing.assert_allclose(
-            values,
-            report["history"][name],
-            rtol=0.1 if averaged else 1e-4,
-            atol=1e-5,
-            err_msg=name,
+            values, report["history"][name], rtol=1e-4, atol=1e-5, err_msg=name
         )
 
 
