@@ -660,9 +660,16 @@ def test_a_model_of_other_images_sees_the_drawing_as_it_is(
 
 
 def test_the_command_serves_until_it_is_interrupted(page_files, exported):
-    command = [sys.executable, "-m", "keras_ssgan", "demo", str(exported)]
+    # Where the tests run in the background, it would inherit to ignore Ctrl-C.
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from keras_ssgan import cli\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    arguments = ["demo", str(exported), "--port", "0", "--no-open", "--quiet"]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--no-open", "--quiet"],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
