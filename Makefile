@@ -21,6 +21,7 @@ test-%: .venv-test/installed
 
 # With what runs the models in the browser, which a clone has not.
 wheel: .venv-test/installed
+	rm -rf build
 	.venv-test/bin/python -m keras_ssgan.demo.vendor
 	.venv-test/bin/pip wheel --no-deps --wheel-dir dist .
 

@@ -293,18 +293,18 @@ def _demo(arguments):
     from keras_ssgan.demo import site
     from keras_ssgan.demo.server import Server
 
-    with Server(arguments.port) as server:
-        server.files = site.read_page()
-        if not arguments.quiet:
-            print("Reading the models ...", flush=True)
-        server.files |= site.read_models(arguments.model)
-        print(f"{server.url} (Ctrl-C ends it)", flush=True)
-        if not arguments.no_open:
-            webbrowser.open(server.url)
-        try:
+    try:
+        with Server(arguments.port) as server:
+            server.files = site.read_page()
+            if not arguments.quiet:
+                print("Reading the models ...", flush=True)
+            server.files |= site.read_models(arguments.model)
+            print(f"{server.url} (Ctrl-C ends it)", flush=True)
+            if not arguments.no_open:
+                webbrowser.open(server.url)
             server.serve_forever()
-        except KeyboardInterrupt:
-            print()
+    except KeyboardInterrupt:
+        print()
 
 
 # === Arguments ===

@@ -14,13 +14,17 @@ const QUIET = 700;
 const at = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
 
-/** Calls `work` soon, and never while it is at work: the last call counts. */
-function lastOf(work) {
+/**
+ * Calls `work` soon, and never while it is at work: the last call counts. Until
+ * then the element that shows its result is marked as busy.
+ */
+function lastOf(element, work) {
   let [busy, again] = [false, false];
   return async () => {
     again = true;
     if (busy) return;
     busy = true;
+    element.ariaBusy = "true";
     try {
       while (again) {
         again = false;
@@ -31,6 +35,7 @@ function lastOf(work) {
       fail(error);
     } finally {
       busy = false;
+      element.ariaBusy = "false";
     }
   };
 }
@@ -79,7 +84,7 @@ function startReading(session, about) {
     quiet = setTimeout(() => (at("spoken").textContent = text), QUIET);
   }
 
-  const read = lastOf(async () => {
+  const read = lastOf(at("bars"), async () => {
     const { width, height } = canvas;
     const [rows, columns] = about.imageSize;
     const coverage = pad.coverage();
@@ -140,7 +145,7 @@ function startDrawing(generator, classifier, about) {
   const length = generator.inputMetadata[0].shape[1];
   let latents = normals(0, length);
 
-  const draw = lastOf(async () => {
+  const draw = lastOf(at("drawn"), async () => {
     const tensor = new ort.Tensor("float32", latents, [1, length]);
     const { data, dims } = (await generator.run({ latents: tensor })).images;
     const [, height, width] = dims;
