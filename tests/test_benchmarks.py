@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import random
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from benchmarks import faults
 from benchmarks import report
 from benchmarks.agreement import disagreements
 from benchmarks.agreement import losses_of
@@ -171,3 +173,19 @@ def test_help_waits_for_no_backend():
     )
     assert result.returncode == 0, result.stderr
     assert "--backends" in result.stdout
+
+
+def test_faults_leave_one_checkpoint_good(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    content = bytes(range(256))
+    for i in range(3):
+        (folder / f"{i}.ckpt").write_bytes(content)
+    run = faults.Run(tmp_path / "run", settings=[], context=None)
+    rng = random.Random(0)
+    assert run.damage(rng) and run.damage(rng)
+    assert run.damage(rng) is None
+    good = [p.name for p in folder.iterdir() if p.read_bytes() == content]
+    assert good == ["0.ckpt"]
+    said = f"Skipped the checkpoint {folder / '2.ckpt'}: because"
+    assert [run.heard_of_damage(said) for _ in range(2)] == [1, 0]
