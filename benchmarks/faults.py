@@ -29,7 +29,9 @@ import numpy as np
 CHECKPOINTS = 6
 SECONDS = 0.2
 # Seconds between two looks at a folder.
-POLL = 0.005
+POLL = 0.001
+# Share of the kills that wait for a file that is being written.
+IN_A_WRITE = 0.5
 # Share of the kills after which the newest checkpoint is damaged, too.
 DAMAGED = 0.4
 
@@ -95,9 +97,7 @@ def inject(args, folder, context):
         counts["skipped_and_said"] += run.heard_of_damage(said)
         if killed:
             counts["kills"] += 1
-            counts["kills_during_a_write"] += any(
-                run.folder.rglob(".writing-*")
-            )
+            counts["kills_during_a_write"] += run.is_writing()
             if rng.random() < DAMAGED:
                 kind = run.damage(rng)
                 if kind:
@@ -143,9 +143,14 @@ class Run:
         log = self.folder.with_suffix(".log")
         process = self.context.Process(target=_train, args=(arguments, log))
         process.start()
+        self._pid = process.pid
         if rng is not None:
             self._await_checkpoints(rng.randint(0, CHECKPOINTS), process)
-            time.sleep(SECONDS * rng.random())
+            if rng.random() < IN_A_WRITE:
+                while process.is_alive() and not self.is_writing():
+                    time.sleep(POLL)
+            else:
+                time.sleep(SECONDS * rng.random())
             process.kill()
         process.join()
         if process.exitcode not in (0, -9):
@@ -159,6 +164,10 @@ class Run:
             new = set(self._checkpoints()) - seen
             seen |= new
             count = max(0, count - len(new))
+
+    def is_writing(self):
+        """Whether the last process is writing a file, or was when killed."""
+        return any(self.folder.rglob(f".writing-{self._pid}-*"))
 
     def _checkpoints(self):
         """Names and inodes of the checkpoints, the oldest first."""

@@ -269,43 +269,30 @@ def _torch_kernel(kernel):
     return kernel.permute(3, 2, 0, 1).contiguous()
 
 
-def batch_norm(x, weights, momentum, epsilon):
-    """Batch normalisation with the statistics of the batch.
+# XLA makes one operation of several; PyTorch's, channels last, sums up one
+# number after the other and is off by 1e-3 in large batches.
+HAS_FUSED_BATCH_NORM = BACKEND == "tensorflow"
 
-    What `keras.layers.BatchNormalization` computes in training, in one
-    operation on TensorFlow. XLA makes one of several; PyTorch's, channels last,
-    sums up one number after the other and is off by 1e-3 in large batches.
+
+def fused_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
+    """Batch normalisation with the statistics of the batch, in one operation.
+
+    What `keras.layers.BatchNormalization` computes in training. Only where
+    `HAS_FUSED_BATCH_NORM`.
 
     Args:
         x: Tensor of shape `(batch, height, width, channels)`, of at least two
             pixels, and of any float dtype.
-        weights: Float32 tensors of shape `(channels,)`: gamma, beta, moving
-            mean and moving variance.
+        gamma: Float32 tensor of shape `(channels,)`.
+        beta: The same.
+        mean: The same, the moving mean.
+        variance: The same, the moving variance.
         momentum: float, share of the moving statistics that stays.
         epsilon: float.
 
     Returns:
         Tensor like `x`, and what the moving mean and variance become.
     """
-    if BACKEND == "tensorflow":
-        return _tensorflow_batch_norm(x, *weights, momentum, epsilon)
-    return _batch_norm(x, *weights, momentum, epsilon)
-
-
-def _batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
-    inputs = ops.cast(x, "float32")
-    moments = ops.moments(inputs, axes=(0, 1, 2))
-    outputs = ops.batch_normalization(
-        inputs, *moments, -1, beta, gamma, epsilon
-    )
-    new_statistics = [
-        momentum * old + (1 - momentum) * new
-        for old, new in zip((mean, variance), moments, strict=True)
-    ]
-    return ops.cast(outputs, x.dtype), *new_statistics
-
-
-def _tensorflow_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
     import tensorflow as tf
 
     bias = _variance_bias(x)

@@ -72,25 +72,26 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, quicker, and of the global batch.
 
-    In training it is `autodiff.batch_norm`: Keras computes the moments, and
-    what follows from them, in a pass over the images each. Where replicas run
-    the step apart, the moments are those of all; `synchronized` of Keras does
-    so on TensorFlow alone, and cannot be saved for another backend.
+    In training it is one operation where the backend has one: Keras computes
+    the moments, and what follows from them, in a pass over the images each.
+    Where replicas run the step apart, the moments are those of all;
+    `synchronized` of Keras does so on TensorFlow alone, and cannot be saved for
+    another backend.
     """
 
     def call(self, inputs, training=False, mask=None):
         if training and self.trainable:
             if distribution.num_replicas() > 1:
                 return self._normalize_global_batch(inputs)
-            if self._is_plain(inputs, mask):
+            if autodiff.HAS_FUSED_BATCH_NORM and self._is_plain(inputs, mask):
                 return self._normalize_batch(inputs)
         return super().call(inputs, training=training, mask=mask)
 
     def _normalize_batch(self, inputs):
         statistics = (self.moving_mean, self.moving_variance)
         weights = [v.value for v in (self.gamma, self.beta, *statistics)]
-        outputs, *new_statistics = autodiff.batch_norm(
-            inputs, weights, self.momentum, self.epsilon
+        outputs, *new_statistics = autodiff.fused_batch_norm(
+            inputs, *weights, self.momentum, self.epsilon
         )
         for variable, value in zip(statistics, new_statistics, strict=True):
             variable.assign(value)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import random
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_ssgan as ks
+from benchmarks import faults
 from benchmarks import report
 from benchmarks.agreement import disagreements
 from benchmarks.agreement import losses_of
@@ -229,3 +231,19 @@ def test_a_projection_to_one_device_is_computing_alone():
     projected = project(get_preset("article"), 1, 128, 1e12, 1e9, 1e-6)
     assert projected["efficiency"] == 1.0
     assert projected["compute"] == pytest.approx(0.565, rel=0.01)
+
+
+def test_faults_leave_one_checkpoint_good(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    content = bytes(range(256))
+    for i in range(3):
+        (folder / f"{i}.ckpt").write_bytes(content)
+    run = faults.Run(tmp_path / "run", settings=[], context=None)
+    rng = random.Random(0)
+    assert run.damage(rng) and run.damage(rng)
+    assert run.damage(rng) is None
+    good = [p.name for p in folder.iterdir() if p.read_bytes() == content]
+    assert good == ["0.ckpt"]
+    said = f"Skipped the checkpoint {folder / '2.ckpt'}: because"
+    assert [run.heard_of_damage(said) for _ in range(2)] == [1, 0]
