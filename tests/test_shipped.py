@@ -20,7 +20,7 @@ MODELS = [*CLASSIFIERS, shipped.GENERATOR]
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_a_shipped_model_is_small_and_the_one_of_its_card(path):
     card = shipped.verify(path)
-    assert path.stat().st_size < 3_000_000
+    assert path.stat().st_size < 4_500_000
     assert card["test_error"] == card["test_errors"] / card["test_images"]
     assert "keras-ssgan train" in card["command"]
 
