@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keras_ssgan import cli
+from keras_ssgan import settings
 
 _ROOT = Path(__file__).parents[1]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
@@ -16,7 +17,7 @@ _NOTEBOOK = _ROOT / "examples" / "notebook.ipynb"
 # large networks, and more devices than a test has.
 _SMALLER = {
     r"epochs=\d+": "epochs=1",
-    r"preset\(\s*\"(article|accurate)\"": 'preset("tiny"',
+    r"preset\(\s*\"(article|accurate|drawing)\"": 'preset("tiny"',
     r"devices=\d": "devices=1",
 }
 
@@ -105,6 +106,14 @@ def test_relative_links_and_pictures_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in _anchors(target), link
+
+
+def test_every_preset_is_in_the_table_of_presets():
+    text = (_ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    (header,) = re.findall(r"^\| \| (`article` .*) \|$", text, re.M)
+    named = {name.strip("` ") for name in header.split("|")}
+    # `tiny` is that of the tests.
+    assert settings.PRESETS.keys() - {"tiny"} <= named
 
 
 def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch, capsys):
