@@ -1,6 +1,7 @@
 """The examples run as they stand, on little data."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import keras
@@ -52,6 +53,31 @@ def test_your_own_images(tmp_path, capsys):
     assert f"Test accuracy: {scores['accuracy']:.2%}" in capsys.readouterr().out
     classifier = keras.saving.load_model(output)
     assert classifier.output_shape == (None, 2)
+
+
+def test_custom_networks(capsys):
+    scores = _main_of("custom_networks.py")(["--epochs", "3"])
+    assert f"Test accuracy: {scores['accuracy']:.2%}" in capsys.readouterr().out
+    # Three epochs are few, and a guess would be right one time in ten.
+    assert scores["accuracy"] > 0.15
+
+
+def test_swap_backend(tmp_path, capfd):
+    other = "jax" if keras.backend.backend() == "torch" else "torch"
+    arguments = ["--to", other, "--file", str(tmp_path / "swap.keras")]
+    _main_of("swap_backend.py")([*arguments, "--epochs", "1"])
+    printed = capfd.readouterr().out
+    assert re.search(rf"^{other}: .* correct$", printed, re.M)
+    difference = re.search(r"Probabilities differ by (\S+) at most", printed)
+    assert float(difference[1]) < 1e-4
+
+
+def test_export_and_serve(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--epochs", "1", "--port", "0"]
+    answer, expected = _main_of("export_and_serve.py")(arguments)
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+    assert "of the test images are right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted(_EXAMPLES.glob("*.py")))

@@ -60,8 +60,10 @@ class MixedDataset(keras.utils.PyDataset):
     Example:
 
     ```python
-    data = MixedDataset(x_train, y, batch_size=128, labeled_per_batch=26)
-    gan.fit(data, epochs=5, shuffle=False)
+    data = ks.datasets.MixedDataset(
+        x_train, y_train, batch_size=64, labeled_per_batch=16, seed=0
+    )
+    gan.fit(data, epochs=2, shuffle=False)
     ```
     """
 
