@@ -44,7 +44,8 @@ _LAUNCHERS = {
 def scope(devices=None, distribute=False):
     """Within it, models are built for and trained on many devices.
 
-    Nothing may have been computed before by the process if `distribute`.
+    Nothing may have been computed before by the process if `distribute`, and
+    on JAX a process can do so once.
 
     Args:
         devices: int, devices of this process. Defaults to one, or with
@@ -86,8 +87,7 @@ def _check_launcher():
 def _jax_scope(devices, distribute):
     import jax
 
-    # Only the first of a process's runs can and need do it.
-    if distribute and not jax.distributed.is_initialized():
+    if distribute:
         keras.distribution.initialize()
     _check_devices(devices, jax.local_device_count(), exactly=distribute)
     names = keras.distribution.list_devices()
@@ -98,6 +98,10 @@ def _jax_scope(devices, distribute):
     )
     with distribution.scope():
         yield
+    if distribute:
+        # At the end of the process it would be too late: whoever is done first
+        # waits there a few minutes for the others, and then ends them all.
+        jax.distributed.shutdown()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The demo's server lets nobody else in; its page works in a real browser."""
 
 import http.client
-import io
 import json
 import os
 import shutil
@@ -236,12 +235,10 @@ def test_without_npm_it_is_said_what_to_install(tmp_path, monkeypatch):
 NAMES = ["zero", *"12345678", "number <b>nine</b>"]
 
 
-def _normalized(image):
+def _normalized(image, path):
     """An 8x8 digit as the page would show it to the classifier."""
-    file = io.BytesIO()
-    Image.fromarray(np.pad(image, 1)).save(file, "png")
-    file.seek(0)
-    return datasets.read_digit(file)
+    Image.fromarray(np.pad(image, 1)).save(path)
+    return datasets.read_digit(path)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +246,8 @@ def run(tmp_path_factory):
     """The folder of a run whose classifier can read simple digits."""
     keras.utils.set_random_seed(0)
     (images, labels), _ = ks.datasets.load_digits()
-    images = np.stack([_normalized(image) for image in images])
+    path = tmp_path_factory.mktemp("digits") / "digit.png"
+    images = np.stack([_normalized(image, path) for image in images])
     discriminator = ks.networks.build_discriminator(
         (28, 28, 1),
         [

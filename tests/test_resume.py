@@ -88,6 +88,17 @@ class At(callbacks.SampleGrid):
         self.step -= 1
 
 
+@pytest.fixture(autouse=True)
+def heard_signals():
+    """SIGINT ends a process here, also where it was started in the background.
+
+    A shell has those ignore it, and so does a run then.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 @pytest.fixture
 def at(monkeypatch):
     """`at(step, do)`: `do(model)` will be called before that step."""

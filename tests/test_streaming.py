@@ -561,7 +561,8 @@ def test_a_run_from_shards_is_the_run_from_memory(shard_folder, tmp_path):
         folder = tmp_path / flag
         assert cli.main([*arguments, str(folder), flag]) == 0
         runs[flag] = json.loads((folder / "metrics.json").read_text())
-        assert 0 <= runs[flag]["waiting_share"] < 1
+    assert 0 <= runs["--stream"]["waiting_share"] < 1
+    assert runs["--no-stream"]["waiting_share"] is None
     for name in ("test", "baseline", "images"):
         assert runs["--stream"][name] == runs["--no-stream"][name]
     histories = [(tmp_path / flag / "history.csv").read_text() for flag in runs]
