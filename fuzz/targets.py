@@ -116,6 +116,18 @@ def _image_seeds(*formats):
     return seeds
 
 
+def _digit_seeds():
+    pixels = np.full((12, 10), 250, "uint8")
+    pixels[3:9, 4:6] = 10
+    seeds = []
+    for name in ("PNG", "JPEG", "TIFF"):
+        for mode in ("L", "RGB"):
+            file = io.BytesIO()
+            Image.fromarray(pixels).convert(mode).save(file, name)
+            seeds.append(file.getvalue())
+    return seeds
+
+
 def _parse_image(content, folder):
     path = folder / "image"
     path.write_bytes(content)
@@ -317,10 +329,7 @@ TARGETS = {
         megabytes=_IMAGE_MEGABYTES,
     ),
     "digit": Target(
-        lambda: _image_seeds("PNG", "JPEG"),
-        _parse_digit,
-        0.3,
-        megabytes=_IMAGE_MEGABYTES,
+        _digit_seeds, _parse_digit, 0.3, megabytes=_IMAGE_MEGABYTES
     ),
     "image_folder": Target(
         lambda: _image_seeds("PNG", "GIF"),
