@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import accuracy
 
+pytestmark = pytest.mark.any_backend
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -8,6 +8,8 @@ from PIL import ImageSequence
 
 from keras_ssgan import animation
 
+pytestmark = pytest.mark.any_backend
+
 
 def write_grids(folder, epochs, size=(180, 80), mode="L"):
     """Grids of one grey each, another for every epoch."""

@@ -14,6 +14,8 @@ from keras_ssgan import export
 from keras_ssgan import runs
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 
 def labels_drawn_from(logits, seed=0):
     """One label per row, each as probable as the softmax says."""

@@ -15,6 +15,8 @@ from PIL import Image
 from keras_ssgan import datasets
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 
 def _refusal(function, *args, **kwargs):
     """Returns the message of the refusal, which has to be one line."""

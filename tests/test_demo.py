@@ -23,6 +23,8 @@ from keras_ssgan.demo import vendor
 from keras_ssgan.demo.server import Server
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 # Milliseconds; on a machine that is busy the page takes its time.
 _PATIENCE = 60_000
 

@@ -10,6 +10,8 @@ import pytest
 from keras_ssgan import cli
 from keras_ssgan import settings
 
+pytestmark = pytest.mark.any_backend
+
 _ROOT = Path(__file__).parents[1]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 _NOTEBOOK = _ROOT / "examples" / "notebook.ipynb"

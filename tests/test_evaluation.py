@@ -9,6 +9,8 @@ from sklearn import metrics
 from keras_ssgan import calibration
 from keras_ssgan import evaluation
 
+pytestmark = pytest.mark.any_backend
+
 
 def _random_case(num_classes=4, count=200):
     rng = np.random.default_rng(0)

@@ -18,6 +18,8 @@ from fuzz.mutate import mutate
 from fuzz.run import check
 from fuzz.run import run_target
 
+pytestmark = pytest.mark.any_backend
+
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 QUICK = [name for name in targets.TARGETS if not name.startswith("model")]
 MODELS = [name for name in targets.TARGETS if name.startswith("model")]

@@ -6,6 +6,8 @@ import pytest
 
 from keras_ssgan.health import find_collapse
 
+pytestmark = pytest.mark.any_backend
+
 LN2, LN10 = math.log(2), math.log(10)
 LEARNT = {"loss": [2.1, 0.9, 0.4]}
 

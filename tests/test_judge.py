@@ -17,6 +17,8 @@ from keras_ssgan import sample_metrics
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture(scope="module")
 def digits():

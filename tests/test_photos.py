@@ -8,6 +8,8 @@ from PIL import ImageDraw
 from keras_ssgan import datasets
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 # A seven and a four: neither is symmetric, so that a turned, mirrored or
 # inverted one is far from itself.
 _SEVEN = [(10, 10), (70, 10), (30, 110)]

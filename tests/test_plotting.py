@@ -6,6 +6,8 @@ from PIL import ImageDraw
 from keras_ssgan import plotting
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 BLUE = (0, 114, 178)
 VERMILION = (213, 94, 0)
 GREEN = (0, 158, 115)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.any_backend
+
 _PATH = Path(__file__).parents[1] / "docs" / "reference.py"
 _spec = importlib.util.spec_from_file_location("reference_script", _PATH)
 reference = importlib.util.module_from_spec(_spec)

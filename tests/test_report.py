@@ -10,6 +10,8 @@ from keras_ssgan import calibration
 from keras_ssgan import evaluation
 from keras_ssgan import report
 
+pytestmark = pytest.mark.any_backend
+
 NAMES = ["ant", "bee", "cat"]
 
 

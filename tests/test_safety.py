@@ -27,6 +27,8 @@ from keras_ssgan import text_files
 from keras_ssgan import training
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 MEGABYTE = 1 << 20
 OPENED = []
 

@@ -9,6 +9,8 @@ from scipy.spatial.distance import cdist
 from keras_ssgan import sample_metrics
 from keras_ssgan.errors import InputError
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def rng():

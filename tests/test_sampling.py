@@ -5,6 +5,8 @@ import pytest
 
 from keras_ssgan import sampling
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def rng():
