@@ -644,7 +644,10 @@ class SemiSupervisedGAN(keras.Model):
         count, total, total_of_squares = 0, 0.0, 0.0
         for start in range(0, len(images), batch_size):
             batch = self.preprocess(images[start : start + batch_size])
-            outputs = network.predict_on_batch(batch)
+            with distribution.undistributed():
+                outputs = network.predict(
+                    ops.convert_to_numpy(batch), batch_size, verbose=0
+                )
             outputs = outputs.reshape(-1, outputs.shape[-1]).astype("float64")
             count += len(outputs)
             total += outputs.sum(axis=0)

@@ -255,12 +255,12 @@ def train(
                 checkpoint_every,
                 boards,
             )
+            gan.update_statistics(_some(split.train[0]))
             seconds = time.perf_counter() - start
         if not distribution.is_main():
             return None
 
     with _resumable(folder):
-        gan.update_statistics(_some(split.train[0]))
         if not len(split.validation[1]):
             _logger.info(
                 "No labelled image was held out: probabilities are not "

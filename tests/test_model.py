@@ -871,3 +871,22 @@ def test_the_classifier_is_in_inference_mode_when_called(tiny_gan, tiny_data):
 def test_the_classifier_is_of_stock_layers(tiny_gan):
     for layer in tiny_gan.classifier()._flatten_layers():
         assert type(layer).__module__.startswith("keras.")
+
+
+# === Statistics ===
+
+
+def test_update_statistics_are_those_of_the_images(tiny_data):
+    """In inference these images then get the logits of one training batch."""
+    gan = build_tiny_gan(dropout=0.0)
+    images, _ = tiny_data
+    x = ops.convert_to_numpy(gan.preprocess(images))
+
+    def logits(training):
+        return ops.convert_to_numpy(gan.discriminator(x, training=training)[1])
+
+    expected, before = logits(training=True), logits(training=False)
+    assert not np.allclose(before, expected, atol=1e-2)
+    # In batches of which the last is smaller.
+    gan.update_statistics(images, batch_size=16)
+    assert_allclose(logits(training=False), expected, rtol=1e-4, atol=1e-5)

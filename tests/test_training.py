@@ -15,6 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from tensorboard.util import tensor_util
 
 from keras_ssgan import calibration
+from keras_ssgan import runs
+from keras_ssgan import settings
 from keras_ssgan import training
 from keras_ssgan.errors import InputError
 from keras_ssgan.training import Config
@@ -271,3 +273,21 @@ def test_tensorboard_without_its_packages_is_refused_before_training(
     with pytest.raises(InputError, match=f"need {missing}, which is not"):
         training.train(config, tmp_path / "run", verbose=0, tensorboard=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_learning_rate_decays_to_0_over_the_run(
+    config, tmp_path, monkeypatch
+):
+    tiny = dataclasses.replace(settings.PRESETS["tiny"], decay=True)
+    monkeypatch.setitem(settings.PRESETS, "tiny", tiny)
+    folder = tmp_path / "run"
+    training.train(config, folder, verbose=0)
+    gan = runs.load_gan(folder)
+    for optimizer in (gan.discriminator_optimizer, gan.generator_optimizer):
+        schedule = optimizer.get_config()["learning_rate"]["config"]
+        assert schedule["initial_learning_rate"] == tiny.learning_rate
+        assert schedule["decay_steps"] == int(gan.optimizer.iterations.numpy())
+        assert float(optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+    longer = dataclasses.replace(config, epochs=config.epochs + 1)
+    with pytest.raises(InputError, match="epochs"):
+        training.train(longer, folder, resume=True, verbose=0)
