@@ -13,6 +13,7 @@ demo: .venv/installed
 test: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
 	$(MAKE) --jobs=2 --output-sync=target $(BACKENDS:%=test-%)
 
 test-%: .venv-test/installed

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_ssgan import plotting
+from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
 
@@ -25,17 +26,23 @@ class SampleGrid(keras.callbacks.Callback):
         seed: int, seed of the latents.
     """
 
-    def __init__(self, folder, num_images=25, columns=5, seed=0):
+    def __init__(
+        self,
+        folder: PathLike,
+        num_images: int = 25,
+        columns: int = 5,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.num_images = num_images
         self.columns = columns
         self.seed = seed
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         images = self.model.generate(self.num_images, seed=self.seed)
         grid = plotting.image_grid(images, columns=self.columns)
         grid.save(self.folder / f"epoch_{epoch + 1:03d}.png")
@@ -52,11 +59,11 @@ class LatestModel(keras.callbacks.Callback):
         path: Where the model goes; ends in `.keras`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         super().__init__()
         self.path = Path(path)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         temporary = self.path.with_suffix(".writing.keras")
         self.model.save(temporary)
         os.replace(temporary, self.path)
@@ -69,17 +76,17 @@ class TimeLeft(keras.callbacks.Callback):
     the whole training, before each epoch but the first.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._batches = 0
         self._epochs = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # The first batch compiles: the clock starts after it.
         if not self._batches:
             self._start = time.perf_counter()
         self._batches += 1
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # Here and not at an epoch's end, where the progress bar still has its
         # line to finish.
         if self._batches > 1:

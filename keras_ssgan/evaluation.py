@@ -1,9 +1,13 @@
 """Figures of a classifier on labelled images."""
 
+from typing import Any
+
 import numpy as np
 
 
-def confusion_matrix(labels, predictions, num_classes):
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> np.ndarray:
     """Counts of each pair of true and predicted class.
 
     Args:
@@ -19,7 +23,9 @@ def confusion_matrix(labels, predictions, num_classes):
     return counts.reshape(num_classes, num_classes)
 
 
-def classification_report(labels, probabilities):
+def classification_report(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> dict[str, Any]:
     """Accuracy, overall and by class, and the confusion matrix.
 
     Args:

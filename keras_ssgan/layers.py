@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_ssgan import autodiff
+from keras_ssgan.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -21,7 +22,7 @@ class Conv2D(keras.layers.Conv2D):
     100 times as long, and PyTorch copies the weights to transpose them.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         size, strides = kernel.shape[0], self.strides[0]
         height, width = inputs.shape[1:3]
         plain = self.groups == 1 and _is_plain(self, inputs)
@@ -46,7 +47,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     Elsewhere it is `autodiff.conv_transpose`.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         size, strides = self.kernel_size[0], self.strides[0]
         if self.output_padding is not None or not _is_plain(self, inputs):
             return super().call(inputs)
@@ -72,7 +73,7 @@ class Dropout(keras.layers.Dropout):
     multiple of 1/4096, and the scale follows it, so that the mean stays.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:
             return inputs
         if self.noise_shape is not None or None in inputs.shape[1:]:
@@ -97,7 +98,7 @@ _STOCK = {
 }
 
 
-def stock(layer):
+def stock(layer: keras.Layer) -> keras.Layer:
     """A fresh layer like this one, of Keras' own class.
 
     Args:

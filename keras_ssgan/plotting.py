@@ -238,11 +238,11 @@ def curves(
     """
     losses, accuracies = {}, {}
     for name, values in history.items():
-        values = np.asarray(values, dtype="float64")
-        if values.size and "loss" in name:
-            losses[name] = values
-        elif values.size and "accuracy" in name:
-            accuracies[name] = 100 * values
+        series = np.asarray(values, dtype="float64")
+        if series.size and "loss" in name:
+            losses[name] = series
+        elif series.size and "accuracy" in name:
+            accuracies[name] = 100 * series
     panels = []
     if losses:
         panels.append(_Panel("Loss", losses, "", (0, math.inf)))
@@ -420,7 +420,8 @@ def _draw_line(
     zoom = 4
     origin = np.floor(points.min(axis=0)).astype(int) - 8
     size = np.ceil(points.max(axis=0)).astype(int) + 8 - origin
-    mask = Image.new("L", tuple(map(int, size * zoom)))
+    width, height = (size * zoom).tolist()
+    mask = Image.new("L", (width, height))
     draw = ImageDraw.Draw(mask)
     # Pillow counts pixels by their centres, hence the half.
     points = (points + 0.5 - origin) * zoom - 0.5
@@ -440,9 +441,8 @@ def _draw_line(
             draw.ellipse(
                 (x - radius, y - radius, x + radius, y + radius), fill=255
             )
-    picture.paste(
-        _COLOURS[index], tuple(map(int, origin)), mask=mask.reduce(zoom)
-    )
+    left, top = origin.tolist()
+    picture.paste(_COLOURS[index], (left, top), mask=mask.reduce(zoom))
 
 
 def _dashes(points: np.ndarray, length: float) -> Iterator[np.ndarray]:
@@ -626,10 +626,11 @@ def _draw_cells(
 
 def _heat(share: float) -> tuple[int, int, int]:
     weight = math.sqrt(share)
-    return tuple(
+    red, green, blue = (
         round((1 - weight) * cold + weight * hot)
         for cold, hot in zip(_COLD, _HOT, strict=True)
     )
+    return red, green, blue
 
 
 def _readable_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -667,4 +668,7 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
+    font = ImageFont.load_default(size=size)
+    # Pillow has another kind where it was built without FreeType.
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font

@@ -1,6 +1,7 @@
 """Reading models back from the folder of a run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -8,9 +9,10 @@ import numpy as np
 
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.types import PathLike
 
 
-def load_classifier(path):
+def load_classifier(path: PathLike) -> keras.Model:
     """Loads a model that gives class probabilities of raw images.
 
     Args:
@@ -26,7 +28,7 @@ def load_classifier(path):
     return model.classifier() if isinstance(model, SemiSupervisedGAN) else model
 
 
-def load_gan(path):
+def load_gan(path: PathLike) -> SemiSupervisedGAN:
     """Loads a GAN.
 
     Args:
@@ -44,7 +46,7 @@ def load_gan(path):
     return model
 
 
-def load_class_names(path, num_classes):
+def load_class_names(path: PathLike, num_classes: int) -> list[str]:
     """The names of the classes of a run.
 
     Args:
@@ -58,7 +60,7 @@ def load_class_names(path, num_classes):
     return _read_metrics(path).get("class_names", default)
 
 
-def learnt_from_mnist_format(path):
+def learnt_from_mnist_format(path: PathLike) -> bool:
     """Whether the images of a run were of MNIST's size.
 
     Args:
@@ -70,7 +72,7 @@ def learnt_from_mnist_format(path):
     return _read_metrics(path).get("image_size", [28, 28]) == [28, 28]
 
 
-def classify(model, images):
+def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
     """Predicts images of any sizes, those of one size in one pass.
 
     Args:

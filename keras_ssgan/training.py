@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ from keras_ssgan import plotting
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import get_preset
+from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
 
@@ -51,8 +53,8 @@ class Config:
     preset: str = "article"
     labels: float | int | None = None
     validation: float = 0.1
-    epochs: int | None = None
-    batch_size: int | None = None
+    epochs: int = None  # type: ignore[assignment]
+    batch_size: int = None  # type: ignore[assignment]
     labeled_per_batch: int | None = None
     seed: int = 0
     dtype: str = "float32"
@@ -91,12 +93,12 @@ class Split:
     class_names: list
 
     @property
-    def labeled(self):
+    def labeled(self) -> tuple[np.ndarray, np.ndarray]:
         """The labelled training images, `(images, labels)`."""
         images, labels = self.train
         return images[labels >= 0], labels[labels >= 0]
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Dict of the number of images in each part."""
         return {
             "train_images": len(self.train[1]),
@@ -106,7 +108,7 @@ class Split:
         }
 
 
-def load_split(config):
+def load_split(config: Config) -> Split:
     """Loads a dataset and hides all labels but those that the run may see.
 
     Args:
@@ -136,7 +138,13 @@ def load_split(config):
     )
 
 
-def train(config, folder, resume=False, verbose="auto", tensorboard=False):
+def train(
+    config: Config,
+    folder: PathLike,
+    resume: bool = False,
+    verbose: str | int = "auto",
+    tensorboard: bool = False,
+) -> dict[str, Any]:
     """Trains a GAN and writes everything that is known of it.
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
@@ -232,7 +240,9 @@ def train(config, folder, resume=False, verbose="auto", tensorboard=False):
     return metrics
 
 
-def mix(config, split, initial_epoch=0):
+def mix(
+    config: Config, split: Split, initial_epoch: int = 0
+) -> datasets.MixedDataset:
     """The training images in batches of labelled and unlabelled ones.
 
     Args:
@@ -258,7 +268,7 @@ def mix(config, split, initial_epoch=0):
     )
 
 
-def train_baseline(config, split, steps):
+def train_baseline(config: Config, split: Split, steps: int) -> keras.Model:
     """Trains the preset's discriminator on the labelled images alone.
 
     The same network from the same weights, the same optimizer and number of
@@ -327,7 +337,7 @@ def _test(classifier, test, verbose):
     return evaluation.classification_report(labels, probabilities)
 
 
-def read_history(folder):
+def read_history(folder: PathLike) -> dict[str, list[float]]:
     """The logs of a run's finished epochs.
 
     Args:
@@ -353,7 +363,7 @@ def read_history(folder):
     return history
 
 
-def read_config(folder, **changes):
+def read_config(folder: PathLike, **changes: Any) -> Config:
     """The settings of a run.
 
     Args:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 from PIL import ImageOps
 
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import Parts
+from keras_ssgan.types import PathLike
 
 _UNLABELED = ("unlabeled", "unlabelled")
 
@@ -20,7 +23,7 @@ def load_image_folder(
     image_size: tuple[int, int] | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
-):
+) -> Parts:
     """Loads a folder of images as grayscale, one sub-folder per class.
 
     ```
@@ -70,7 +73,7 @@ def load_image_folder(
     return (x[~in_test], y[~in_test]), (x[in_test], y[in_test])
 
 
-def class_names(path: str | os.PathLike) -> list[str]:
+def class_names(path: str | os.PathLike[str]) -> list[str]:
     """Lists the class folders of an image folder in the order of their ids.
 
     Args:
@@ -129,7 +132,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def unreadable_is_input_error(path):
+def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
     """Makes whatever Pillow raises on a file one line for the user."""
     try:
         yield

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ssgan.checks import check_labels
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import Parts
 
 
 def hide_labels(
@@ -49,7 +50,7 @@ def hide_labels(
 
 def split_validation(
     x: np.ndarray, y: np.ndarray, fraction: float = 0.1, seed: int = 0
-):
+) -> Parts:
     """Takes a stratified part of the labelled images out for validation.
 
     Args:

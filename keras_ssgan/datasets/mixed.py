@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,8 +67,8 @@ class MixedDataset(keras.utils.PyDataset):
         labeled_per_batch: int | None = None,
         seed: int = 0,
         initial_epoch: int = 0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         check_images(x)
         check_labels(y, None, num_images=len(x))
         _check_integer("seed", seed, at_least=0)
@@ -83,16 +84,17 @@ class MixedDataset(keras.utils.PyDataset):
         self.labeled_per_batch = self._resolve_share(labeled_per_batch)
         self._cached_order = None
         self._epoch_begun = False
-        self._drawn = set()  # Indices of the epoch's batches so far.
+        # Indices of the epoch's batches so far.
+        self._drawn: set[int] = set()
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Returns the number of batches in an epoch."""
         if len(self._unlabeled) == 0:
             return math.ceil(len(self._labeled) / self.batch_size)
         per_batch = self.batch_size - self.labeled_per_batch
         return math.ceil(len(self._unlabeled) / per_batch)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns batch `index` of the current epoch.
 
         Args:
@@ -118,11 +120,11 @@ class MixedDataset(keras.utils.PyDataset):
     # `on_epoch_end` once, and if it has to build the model it begins an epoch
     # before that, for the sake of one batch. Neither is an epoch.
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Begins an epoch."""
         self._epoch_begun = True
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Moves on to the next epoch, if this one was begun and is complete.
 
         An epoch that was broken off is seen again, all of it.
