@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,8 @@ def _tensorboard(folder):
                 f"TensorBoard's events need {name}, which is not installed; "
                 "run pip install tensorflow tensorboard"
             )
+    # TensorFlow would take all of a GPU's memory, which another backend needs.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Without the graph, which only one backend has.
     return keras.callbacks.TensorBoard(folder, write_graph=False)
 
