@@ -14,6 +14,7 @@ test: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	-.venv-test/bin/python -m keras_ssgan.demo.vendor
+	.venv-test/bin/mypy
 	$(MAKE) --jobs=2 --output-sync=target $(BACKENDS:%=test-%)
 
 # What no backend has a part in is tested under one of them.

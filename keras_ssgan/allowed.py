@@ -8,6 +8,7 @@ time, and no function beyond activations, losses and the like.
 """
 
 import inspect
+from typing import Any
 
 import keras
 
@@ -54,7 +55,7 @@ _NEURAL_OPERATIONS = """
     TanhShrink Threshold
 """
 _OPERATIONS = "keras.src.ops."
-_NAMES = {
+_NAMES: dict[str, Any] = {
     "keras": "DTypePolicy FloatDTypePolicy Functional Model Sequential",
     "keras.models": "Functional Model Sequential",
     "keras.src.models.functional": "Functional",
@@ -93,7 +94,7 @@ _FUNCTIONS = {
 _NO_FUNCTIONS = ("deserialize", "get", "serialize")
 
 
-def is_class(module, name) -> bool:
+def is_class(module: Any, name: str) -> bool:
     """Whether a model may hold an object of a class of Keras.
 
     Args:
@@ -106,7 +107,7 @@ def is_class(module, name) -> bool:
     return isinstance(module, str) and name in _NAMES.get(module, ())
 
 
-def is_function(module, name) -> bool:
+def is_function(module: Any, name: str) -> bool:
     """Whether a model may hold a function of Keras.
 
     Args:

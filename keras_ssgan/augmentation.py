@@ -1,14 +1,16 @@
 """Random small changes of images that leave their class as it is."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ssgan import distribution
+from keras_ssgan.types import Tensor
 
 
-def sample_affine(images, transforms):
+def sample_affine(images: Tensor, transforms: Tensor) -> Tensor:
     """Images under affine maps, with bilinear interpolation.
 
     Where a map leaves the image, the nearest pixel on its edge is taken: what
@@ -82,13 +84,13 @@ class RandomAffine(keras.layers.Layer):
 
     def __init__(
         self,
-        rotation=8.0,
-        scale=0.06,
-        shear=0.06,
-        translation=0.04,
-        seed=None,
-        **kwargs,
-    ):
+        rotation: float = 8.0,
+        scale: float = 0.06,
+        shear: float = 0.06,
+        translation: float = 0.04,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.rotation = rotation
         self.scale = scale
@@ -97,7 +99,7 @@ class RandomAffine(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
         if not training:
             return images
         batch_size, height, width, _ = ops.shape(images)
@@ -135,10 +137,10 @@ class RandomAffine(keras.layers.Layer):
         b2 = center_y + move_y - b0 * center_x - b1 * center_y
         return ops.stack([a0, a1, a2, b0, b1, b2])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "rotation": self.rotation,

@@ -12,7 +12,12 @@ from keras_ssgan import distribution
 from keras_ssgan import health
 from keras_ssgan import plotting
 from keras_ssgan import runs
+from keras_ssgan.checkpoints import Checkpoints
+from keras_ssgan.checkpoints import Progress
+from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import RunStopped
+from keras_ssgan.interruption import Interruption
+from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
 
@@ -30,18 +35,24 @@ class SampleGrid(keras.callbacks.Callback):
         seed: int, seed of the latents.
     """
 
-    def __init__(self, folder, num_images=25, columns=5, seed=0):
+    def __init__(
+        self,
+        folder: PathLike,
+        num_images: int = 25,
+        columns: int = 5,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.num_images = num_images
         self.columns = columns
         self.seed = seed
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if distribution.is_main():
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         # By all processes: on JAX each has a part of the model to compute.
         images = self.model.generate(self.num_images, seed=self.seed)
         if not distribution.is_main():
@@ -65,14 +76,14 @@ class StopOnFailure(keras.callbacks.Callback):
         RunStopped: If the run has failed.
     """
 
-    def __init__(self, checkpoints, folder):
+    def __init__(self, checkpoints: Checkpoints, folder: PathLike) -> None:
         super().__init__()
         self.checkpoints = checkpoints
         self.folder = Path(folder)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         reason = _find_collapse(self.model, self.folder, logs)
-        if not np.isfinite(list(logs.values())).all():
+        if not np.isfinite(list(logs.values())).all():  # type: ignore[union-attr]
             reason = "a loss is NaN or infinite"
         if reason:
             raise _failure(
@@ -106,7 +117,14 @@ class Checkpoint(keras.callbacks.Callback):
         RunStopped: If the run was interrupted or has failed.
     """
 
-    def __init__(self, checkpoints, progress, folder, interruption, every):
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        folder: PathLike,
+        interruption: Interruption,
+        every: float,
+    ) -> None:
         super().__init__()
         self.checkpoints = checkpoints
         self.progress = progress
@@ -114,12 +132,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.interruption = interruption
         self.every = every
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         # `fit` resets them before an epoch.
         self._metrics = [v.numpy() for v in self.model.metrics_variables]
         self._due = time.monotonic() + self.every
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
         self._first_step = 0
         if epoch == self.progress.epoch and self.progress.step:
@@ -129,7 +147,9 @@ class Checkpoint(keras.callbacks.Callback):
             ):
                 variable.assign(value)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: dict | None = None
+    ) -> None:
         interrupted = self.interruption.signal is not None
         if not interrupted and time.monotonic() < self._due:
             return
@@ -137,7 +157,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._save(self._epoch, self._first_step + batch)
         self._due = time.monotonic() + self.every
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._save(epoch + 1, 0)
 
     def _seems_collapsed(self):
@@ -208,21 +228,21 @@ class WaitingShare(keras.callbacks.Callback):
         waiting: float, the part of it that was waited.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: MixedDataset) -> None:
         super().__init__()
         self.data = data
         self.seconds = 0.0
         self.waiting = 0.0
 
     @property
-    def share(self):
+    def share(self) -> float:
         """The share of time that was waited, in [0, 1]; 0 before a step."""
         return self.waiting / self.seconds if self.seconds else 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._idle_since = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.perf_counter()
         made_at = self.data.made_at.pop(batch, self._idle_since)
         self.waiting += max(made_at - self._idle_since, 0.0)
@@ -237,18 +257,20 @@ class TimeLeft(keras.callbacks.Callback):
     the whole training, before each epoch but the first.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._batches = 0
         self._epochs = 0
 
     # Not `on_train_batch_end`: Keras would fetch the logs of every step for it.
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: dict | None = None
+    ) -> None:
         # The first batch compiles: the clock starts after it.
         if self._batches == 1:
             self._start = time.perf_counter()
         self._batches += 1
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # Here and not at an epoch's end, where the progress bar still has its
         # line to finish.
         if self._batches > 1:

@@ -11,11 +11,14 @@ import json
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_ssgan import files
 from keras_ssgan.errors import InputError
+from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.types import PathLike
 
 _FORMAT = 1
 _DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
@@ -55,11 +58,11 @@ class Checkpoints:
         progress: `Progress` of the last good one; `None` while there is none.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: PathLike) -> None:
         self.folder = Path(folder)
-        self.progress = None
+        self.progress: Progress | None = None
 
-    def save(self, gan, progress):
+    def save(self, gan: SemiSupervisedGAN, progress: Progress) -> None:
         """Writes a checkpoint, and drops all but the last good one before it.
 
         Nothing is done where the last good one is of the same progress.
@@ -85,7 +88,7 @@ class Checkpoints:
             "progress": dataclasses.asdict(progress),
             "dtypes": [array.dtype.name for array in arrays],
         }
-        body = [
+        body: list[Any] = [
             json.dumps(header).encode() + b"\n",
             *(array.reshape(-1).view("uint8") for array in arrays),
         ]
@@ -109,7 +112,7 @@ class Checkpoints:
                 other.unlink()
         self.progress = progress
 
-    def restore(self, gan):
+    def restore(self, gan: SemiSupervisedGAN) -> Progress | None:
         """Gives a model the state of the newest good checkpoint.
 
         A checkpoint that is broken is skipped, with a warning that says why.

@@ -14,6 +14,7 @@ import os
 import sys
 import unicodedata
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_ssgan import __version__
@@ -27,7 +28,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 EXPORT_SAMPLES = 1000
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
@@ -58,7 +59,7 @@ def main(argv=None):
     return 0
 
 
-def parse(argv=None):
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line; exits where it cannot, as argparse does.
 
     Args:

@@ -22,12 +22,16 @@ batch (the sum of the mask, mean features, batch statistics) goes through
 import contextlib
 import math
 import os
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import Tensor
 
 BACKEND = keras.backend.backend()
 # What a launcher sets.
@@ -41,7 +45,9 @@ _LAUNCHERS = {
 
 
 @contextlib.contextmanager
-def scope(devices=None, distribute=False):
+def scope(
+    devices: int | None = None, distribute: bool = False
+) -> Iterator[None]:
     """Within it, models are built for and trained on many devices.
 
     Nothing may have been computed before by the process if `distribute`, and
@@ -158,7 +164,7 @@ def _check_devices(devices, there_are, exactly=False):
 
 
 @contextlib.contextmanager
-def undistributed():
+def undistributed() -> Iterator[None]:
     """Within it, JAX takes batches of any size, and does not split them."""
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
@@ -168,7 +174,7 @@ def undistributed():
         keras.distribution.set_distribution(distribution)
 
 
-def is_main():
+def is_main() -> bool:
     """Whether this process is the one that writes and prints."""
     if BACKEND == "jax":
         import jax
@@ -195,7 +201,7 @@ def _torch_rank():
 # === Inside of the step ===
 
 
-def num_replicas():
+def num_replicas() -> int:
     """Replicas that run this step apart, this one included."""
     if BACKEND == "torch":
         return _torch_world_size()
@@ -217,7 +223,7 @@ def _replica():
     return tf.distribute.get_replica_context().replica_id_in_sync_group
 
 
-def all_mean(x):
+def all_mean(x: Tensor) -> Tensor:
     """Mean over the replicas, differentiable.
 
     Args:
@@ -254,7 +260,7 @@ def _torch_all_mean():
     return AllMean.apply
 
 
-def moments(x, axes):
+def moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
     """Mean and variance over the global batch.
 
     One collective for both, so that the variance is the mean square less the
@@ -272,7 +278,7 @@ def moments(x, axes):
     return mean, ops.maximum(mean_square - ops.square(mean), 0.0)
 
 
-def mean_gradients(gradients):
+def mean_gradients(gradients: list[Tensor]) -> list[Tensor]:
     """Gradients to hand to an optimizer, from those of this replica.
 
     Args:
@@ -296,7 +302,9 @@ def mean_gradients(gradients):
     return [p.view_as(g) for p, g in zip(parts, gradients, strict=True)]
 
 
-def draw(sample, shape, axis=0, **kwargs):
+def draw(
+    sample: Callable[..., Tensor], shape: tuple, axis: int = 0, **kwargs: Any
+) -> Tensor:
     """This replica's part of numbers that are drawn for the global batch.
 
     Each replica draws them all, from the same seed: one device draws the same.
@@ -333,7 +341,9 @@ class _ReplicaSeed(keras.random.SeedGenerator):
         return seed + ops.stack([offset, ops.zeros_like(offset)])
 
 
-def replica_seed(generator):
+def replica_seed(
+    generator: keras.random.SeedGenerator,
+) -> keras.random.SeedGenerator:
     """Seed for numbers that no other replica may draw, such as dropout's.
 
     Args:
@@ -345,7 +355,7 @@ def replica_seed(generator):
     return generator if num_replicas() == 1 else _ReplicaSeed(generator)
 
 
-def pool_for_metrics(losses, *rows):
+def pool_for_metrics(losses: list[Tensor], *rows: Tensor) -> tuple:
     """What metrics have to see for figures of the global batch.
 
     Keras sums up the replicas' metrics on TensorFlow. On PyTorch it does not;
@@ -399,8 +409,13 @@ class Dealt(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, dataset, devices, process=0, processes=1, skipped_epochs=0
-    ):
+        self,
+        dataset: keras.utils.PyDataset,
+        devices: int,
+        process: int = 0,
+        processes: int = 1,
+        skipped_epochs: int = 0,
+    ) -> None:
         super().__init__(
             workers=dataset.workers,
             use_multiprocessing=dataset.use_multiprocessing,
@@ -413,7 +428,7 @@ class Dealt(keras.utils.PyDataset):
         self._skipped_epochs = skipped_epochs
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int | None:
         return self.dataset.num_batches
 
     def __getitem__(self, index):
@@ -425,16 +440,16 @@ class Dealt(keras.utils.PyDataset):
         rows = np.split(rows, self.processes)[self.process].reshape(-1)
         return tuple(array[rows] for array in batch)
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._skipped_epochs -= 1
         if self._skipped_epochs < 0:
             self.dataset.on_epoch_begin()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self.dataset.on_epoch_end()
 
 
-def deal(model, x):
+def deal(model: keras.Model, x: Any) -> Any:
     """Data of `fit` for the devices that the model is trained on.
 
     Args:
@@ -496,7 +511,11 @@ def _send_from_main(model):
         torch.distributed.broadcast(variable.value.detach(), src=0)
 
 
-def deal_validation(model, validation_data, validation_batch_size=None):
+def deal_validation(
+    model: keras.Model,
+    validation_data: tuple,
+    validation_batch_size: int | None = None,
+) -> dict[str, Any]:
     """Arrays of `fit` to evaluate on, for the model's devices.
 
     On JAX every batch has to divide by the devices, and on TensorFlow what

@@ -21,6 +21,6 @@ class RunStopped(Exception):
             signal, or 1 where training has failed.
     """
 
-    def __init__(self, message, exit_code):
+    def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code

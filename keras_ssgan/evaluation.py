@@ -1,13 +1,16 @@
 """Figures of a classifier on labelled images."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from keras_ssgan import calibration
 
 
-def confusion_matrix(labels, predictions, num_classes):
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> np.ndarray:
     """Counts of each pair of true and predicted class.
 
     Args:
@@ -23,7 +26,9 @@ def confusion_matrix(labels, predictions, num_classes):
     return counts.reshape(num_classes, num_classes)
 
 
-def wilson_interval(successes, trials, z=1.959964):
+def wilson_interval(
+    successes: int, trials: int, z: float = 1.959964
+) -> tuple[float, float]:
     """Confidence interval of a share (E. B. Wilson 1927).
 
     Unlike the textbook's `p ± z * sqrt(p * (1 - p) / n)` it stays in `[0, 1]`,
@@ -46,7 +51,7 @@ def wilson_interval(successes, trials, z=1.959964):
     )
 
 
-def log_loss(labels, probabilities):
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean negative log-likelihood of the true classes, in nats.
 
     Args:
@@ -62,7 +67,9 @@ def log_loss(labels, probabilities):
     return float(-logs.mean())
 
 
-def classification_report(labels, probabilities, temperature=1.0):
+def classification_report(
+    labels: np.ndarray, probabilities: np.ndarray, temperature: float = 1.0
+) -> dict[str, Any]:
     """What is known of a classifier from its probabilities.
 
     Args:

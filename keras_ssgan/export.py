@@ -38,7 +38,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,6 +51,7 @@ from keras_ssgan import checks
 from keras_ssgan import saving
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.types import PathLike
 
 _SUFFIXES = {
     "keras": [".keras"],
@@ -79,14 +83,14 @@ _TOLERANCES = dict.fromkeys(FORMATS, 1e-4) | {
 
 
 def export_classifier(
-    model,
-    path,
-    formats=("keras", "onnx", "saved_model"),
-    class_names=None,
-    samples=None,
-    labels=None,
-    overwrite=False,
-):
+    model: keras.Model,
+    path: PathLike,
+    formats: str | Iterable[str] = ("keras", "onnx", "saved_model"),
+    class_names: Sequence[str] | None = None,
+    samples: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> dict[str, dict[str, Any]]:
     """Writes a classifier for other runtimes, and runs each to compare.
 
     Scaling and resizing are inside: uint8 images `pixels` go in, `(batch,
@@ -159,7 +163,9 @@ def export_classifier(
     return report
 
 
-def export_generator(gan, path, overwrite=False):
+def export_generator(
+    gan: SemiSupervisedGAN, path: PathLike, overwrite: bool = False
+) -> dict[str, dict[str, Any]]:
     """Writes a generator as ONNX, and runs it to compare.
 
     float32 `latents` `(batch, latent_dim)`, drawn from N(0, 1), go in, and

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = ".writing-"
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Writes a file that takes its place only once it is on the disk.
 
     Whatever happens meanwhile, even a power cut, the place holds all of the
@@ -44,7 +45,7 @@ def replacing(path):
         _sync(path.parent, os.O_RDONLY)
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Removes the temporary files of writers that were killed.
 
     Args:
@@ -54,7 +55,7 @@ def remove_leftovers(folder):
         path.unlink()
 
 
-def is_empty(folder):
+def is_empty(folder: str | os.PathLike[str]) -> bool:
     """Whether a path is a folder with nothing but a killed writer's leftovers.
 
     Args:

@@ -1,12 +1,18 @@
 """Signs that a run has failed and will not recover."""
 
 import math
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 # The gradient of a cross-entropy is no larger than the cross-entropy.
 _VANISHED = 1e-6
 
 
-def find_collapse(logs, history, num_classes):
+def find_collapse(
+    logs: Mapping[str, float],
+    history: Mapping[str, Sequence[float]],
+    num_classes: int,
+) -> str | None:
     """Whether the discriminator has collapsed, by the means of an epoch.
 
     Two states count, and both are extreme, since a run that is stopped for

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 
 class Interruption:
@@ -22,9 +23,9 @@ class Interruption:
     ```
     """
 
-    def __init__(self):
-        self.signal = None
-        self._previous = {}
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():

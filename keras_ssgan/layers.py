@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ssgan import autodiff
 from keras_ssgan import distribution
+from keras_ssgan.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -23,7 +24,7 @@ class Conv2D(keras.layers.Conv2D):
     Elsewhere it is `autodiff.conv`.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         size, strides = kernel.shape[0], self.strides[0]
         height, width = inputs.shape[1:3]
         plain = self.groups == 1 and _is_plain(self, inputs)
@@ -51,7 +52,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     Elsewhere it is `autodiff.conv_transpose`.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         size, strides = self.kernel_size[0], self.strides[0]
         if self.output_padding is not None or not _is_plain(self, inputs):
             return super().call(inputs)
@@ -79,7 +80,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     another backend.
     """
 
-    def call(self, inputs, training=False, mask=None):
+    def call(
+        self, inputs: Tensor, training: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
         if training and self.trainable:
             if distribution.num_replicas() > 1:
                 return self._normalize_global_batch(inputs)
@@ -137,7 +140,7 @@ class Dropout(keras.layers.Dropout):
     of 1/65536, and the scale follows it, so that the mean stays.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:
             return inputs
         kept = round((1.0 - self.rate) * 2**16)
@@ -165,7 +168,7 @@ _STOCK = {
 }
 
 
-def stock(layer):
+def stock(layer: keras.Layer) -> keras.Layer:
     """A fresh layer like this one, of Keras' own class.
 
     Args:

@@ -6,6 +6,7 @@ reasons and the counts of the inputs tried stand in `docs/safety.md`.
 
 import os
 import stat
+from typing import BinaryIO
 
 from keras_ssgan.errors import InputError
 
@@ -74,7 +75,7 @@ def machine_memory() -> int:
         return DEFAULT_MEMORY
 
 
-def check_memory(num_bytes: int, name) -> None:
+def check_memory(num_bytes: int, name: str | os.PathLike) -> None:
     """Refuses arrays that the machine has no room for.
 
     Args:
@@ -106,7 +107,7 @@ def check_expansion(packed: int, unpacked: int) -> None:
         raise ValueError(f"{packed:,} bytes unpack to {unpacked:,}")
 
 
-def open_regular(path):
+def open_regular(path: str | os.PathLike) -> BinaryIO:
     """Opens a file to read bytes; no pipe, which could block for ever.
 
     Args:

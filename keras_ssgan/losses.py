@@ -8,9 +8,10 @@ and returns a scalar.
 from keras import ops
 
 from keras_ssgan import distribution
+from keras_ssgan.types import Tensor
 
 
-def class_logits(logits):
+def class_logits(logits: Tensor) -> Tensor:
     """The K class logits, without the real/fake logit.
 
     Args:
@@ -22,7 +23,7 @@ def class_logits(logits):
     return logits[:, 1:]
 
 
-def supervised_loss(logits, labels, mask):
+def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy of the labelled images over all K + 1 logits.
 
     `sum(mask * cross_entropy) / sum(mask)`, and 0 where the mask is all 0. The
@@ -53,7 +54,7 @@ def supervised_loss(logits, labels, mask):
     return ops.divide_no_nan(ops.sum(mask * cross_entropy), weight)
 
 
-def real_loss(logits):
+def real_loss(logits: Tensor) -> Tensor:
     """Binary cross-entropy that takes real images for real.
 
     Args:
@@ -65,7 +66,7 @@ def real_loss(logits):
     return ops.mean(ops.softplus(ops.cast(logits[:, 0], "float32")))
 
 
-def fake_loss(logits):
+def fake_loss(logits: Tensor) -> Tensor:
     """Binary cross-entropy that takes generated images for fake.
 
     Args:
@@ -77,7 +78,7 @@ def fake_loss(logits):
     return ops.mean(ops.softplus(-ops.cast(logits[:, 0], "float32")))
 
 
-def consistency_loss(logits, other_logits):
+def consistency_loss(logits: Tensor, other_logits: Tensor) -> Tensor:
     """Disagreement on the classes of the same images, changed twice.
 
     The squared distance of the two distributions over the K classes (the
@@ -100,7 +101,7 @@ def _class_probabilities(logits):
     return ops.softmax(ops.cast(class_logits(logits), "float32"))
 
 
-def adversarial_loss(logits):
+def adversarial_loss(logits: Tensor) -> Tensor:
     """The generator's loss: its images should be taken for real.
 
     The non-saturating form (Goodfellow et al. 2014, section 3): what
@@ -115,7 +116,9 @@ def adversarial_loss(logits):
     return real_loss(logits)
 
 
-def feature_matching_loss(real_features, fake_features):
+def feature_matching_loss(
+    real_features: Tensor, fake_features: Tensor
+) -> Tensor:
     """Mean squared distance of the mean features of two batches.
 
     Salimans et al. 2016, section 3.1, with the mean over features in place of
@@ -131,7 +134,9 @@ def feature_matching_loss(real_features, fake_features):
     return ops.mean(ops.square(_mean_gap(real_features, fake_features)))
 
 
-def absolute_feature_matching_loss(real_features, fake_features):
+def absolute_feature_matching_loss(
+    real_features: Tensor, fake_features: Tensor
+) -> Tensor:
     """Mean absolute distance of the mean features of two batches.
 
     Args:

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+from typing import Any
+from typing import Self
 
 import keras
 import numpy as np
@@ -22,6 +24,7 @@ from keras_ssgan.networks import build_preprocessor
 from keras_ssgan.optimizer import AlternatingOptimizer
 from keras_ssgan.optimizer import serialize_optimizer
 from keras_ssgan.settings import get_preset
+from keras_ssgan.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -89,17 +92,17 @@ class SemiSupervisedGAN(keras.Model):
 
     def __init__(
         self,
-        discriminator,
-        generator,
-        feature_matching="squared",
-        consistency=0.0,
-        augmentation=None,
-        learning_rate=2e-4,
-        ema_momentum=None,
-        seed=None,
-        name="semi_supervised_gan",
-        **kwargs,
-    ):
+        discriminator: keras.Model,
+        generator: keras.Model,
+        feature_matching: str = "squared",
+        consistency: float = 0.0,
+        augmentation: keras.Layer | None = None,
+        learning_rate: float = 2e-4,
+        ema_momentum: float | None = None,
+        seed: int | None = None,
+        name: str = "semi_supervised_gan",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         _check_networks(discriminator, generator)
         if feature_matching not in losses.FEATURE_MATCHING:
@@ -135,8 +138,13 @@ class SemiSupervisedGAN(keras.Model):
 
     @classmethod
     def from_preset(
-        cls, preset, num_classes=10, dtype=None, seed=None, **kwargs
-    ):
+        cls,
+        preset: str,
+        num_classes: int = 10,
+        dtype: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Builds the networks of a preset, with fresh weights.
 
         Args:
@@ -190,27 +198,27 @@ class SemiSupervisedGAN(keras.Model):
         return cls(discriminator, generator, seed=seed, dtype=dtype, **kwargs)
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)` of the networks' images."""
         return self.discriminator.input_shape[1:]
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """K, the number of classes."""
         return self.discriminator.output_shape[1][-1] - 1
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         """Length of the generator's input."""
         return self.generator.input_shape[-1]
 
     @property
-    def discriminator_optimizer(self):
+    def discriminator_optimizer(self) -> keras.optimizers.Optimizer:
         """The discriminator's optimizer, once compiled."""
         return self.optimizer.optimizers[0]
 
     @property
-    def generator_optimizer(self):
+    def generator_optimizer(self) -> keras.optimizers.Optimizer:
         """The generator's optimizer, once compiled."""
         return self.optimizer.optimizers[1]
 
@@ -218,14 +226,14 @@ class SemiSupervisedGAN(keras.Model):
 
     def compile(
         self,
-        discriminator_optimizer=None,
-        generator_optimizer=None,
-        metrics=None,
-        run_eagerly=False,
-        steps_per_execution=1,
-        jit_compile="auto",
-        auto_scale_loss=True,
-    ):
+        discriminator_optimizer: str | keras.optimizers.Optimizer | None = None,
+        generator_optimizer: str | keras.optimizers.Optimizer | None = None,
+        metrics: list | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
         """Configures the training.
 
         Both optimizers are built here, so that whatever restores a run, such
@@ -314,7 +322,7 @@ class SemiSupervisedGAN(keras.Model):
             )
         return optimizer
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict:
         if not self.compiled:
             return {}
         return {
@@ -327,12 +335,12 @@ class SemiSupervisedGAN(keras.Model):
             **self._compile_arguments,
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     # === Classifying ===
 
-    def preprocess(self, images):
+    def preprocess(self, images: Tensor) -> Tensor:
         """Raw images as the discriminator takes them.
 
         Args:
@@ -346,7 +354,7 @@ class SemiSupervisedGAN(keras.Model):
             images = ops.expand_dims(images, axis=-1)
         return self.preprocessor(images)
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
         """Class probabilities of raw images.
 
         Args:
@@ -361,7 +369,9 @@ class SemiSupervisedGAN(keras.Model):
         )
         return ops.softmax(losses.class_logits(logits))
 
-    def classifier(self, temperature=1.0, name="classifier"):
+    def classifier(
+        self, temperature: float = 1.0, name: str = "classifier"
+    ) -> keras.Model:
         """The discriminator as a classifier of raw images.
 
         Made of stock Keras layers alone, so that the saved model loads where
@@ -404,7 +414,12 @@ class SemiSupervisedGAN(keras.Model):
 
     # === Generating ===
 
-    def generate(self, num_images, seed=None, batch_size=64):
+    def generate(
+        self,
+        num_images: int,
+        seed: int | np.random.Generator | None = None,
+        batch_size: int = 64,
+    ) -> np.ndarray:
         """Draws images.
 
         Args:
@@ -420,7 +435,9 @@ class SemiSupervisedGAN(keras.Model):
         """
         return self.decode(self.sample_latents(num_images, seed), batch_size)
 
-    def sample_latents(self, num_images, seed=None):
+    def sample_latents(
+        self, num_images: int, seed: int | np.random.Generator | None = None
+    ) -> np.ndarray:
         """Draws latents, for `decode`.
 
         Args:
@@ -442,7 +459,7 @@ class SemiSupervisedGAN(keras.Model):
             (num_images, 1, 1, self.latent_dim), dtype="float32"
         )
 
-    def decode(self, latents, batch_size=64):
+    def decode(self, latents: np.ndarray, batch_size: int = 64) -> np.ndarray:
         """Draws the images of given latents.
 
         Args:
@@ -468,7 +485,9 @@ class SemiSupervisedGAN(keras.Model):
 
     # === Training ===
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """Trains, as `keras.Model.fit`.
 
         Args:
@@ -505,7 +524,7 @@ class SemiSupervisedGAN(keras.Model):
         return super().fit(x, y, *args, **kwargs)
 
     @trainer_step
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Any:
         """One discriminator update, then one generator update."""
         images, labels, mask = self._unpack(data)
         batch_size = ops.shape(images)[0]
@@ -618,7 +637,9 @@ class SemiSupervisedGAN(keras.Model):
         )
         return [loss, *parts]
 
-    def update_statistics(self, images, batch_size=256):
+    def update_statistics(
+        self, images: np.ndarray, batch_size: int = 256
+    ) -> None:
         """Takes the discriminator's moving statistics from these images.
 
         Those of the training are of changed images, and lag behind the
@@ -658,7 +679,7 @@ class SemiSupervisedGAN(keras.Model):
     # === Testing ===
 
     @trainer_step
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Any:
         """Cross-entropy and accuracy of the labelled images."""
         images, labels, mask = self._unpack(data)
         _, logits = self.discriminator(images, training=False)
@@ -702,7 +723,7 @@ class SemiSupervisedGAN(keras.Model):
 
     # === Saving ===
 
-    def get_config(self):
+    def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
@@ -717,7 +738,9 @@ class SemiSupervisedGAN(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict, custom_objects: dict | None = None
+    ) -> Self:
         config = dict(config)
         objects = (
             "discriminator",
@@ -736,11 +759,11 @@ class SemiSupervisedGAN(keras.Model):
         saved = {id(variable) for variable in self.weights}
         return [v for v in self.non_trainable_variables if id(v) not in saved]
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self._random_states()):
             store[f"random_state_{i}"] = variable.numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self._random_states()):
             variable.assign(store[f"random_state_{i}"])
 

@@ -5,6 +5,8 @@ one per convolution, so that a preset is a table (see `settings.py`).
 """
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,7 +14,9 @@ from keras import ops
 from keras_ssgan import layers
 
 
-def build_preprocessor(image_shape, name="preprocessor"):
+def build_preprocessor(
+    image_shape: tuple[int, int, int], name: str = "preprocessor"
+) -> keras.Model:
     """Raw pixels to what the discriminator sees.
 
     Scales pixels from `[0, 255]` to `[-1, 1]` and resizes bilinearly. It runs
@@ -40,16 +44,16 @@ def build_preprocessor(image_shape, name="preprocessor"):
 
 
 def build_discriminator(
-    image_shape,
-    convolutions,
-    num_classes=10,
-    dropout=0.3,
-    momentum=0.99,
-    tied_logit=False,
-    dtype=None,
-    seed=None,
-    name="discriminator",
-):
+    image_shape: tuple[int, int, int],
+    convolutions: Sequence[tuple],
+    num_classes: int = 10,
+    dropout: float = 0.3,
+    momentum: float = 0.99,
+    tied_logit: bool = False,
+    dtype: Any = None,
+    seed: int | None = None,
+    name: str = "discriminator",
+) -> keras.Model:
     """Strided convolutions, global pooling, and K + 1 logits.
 
     Every convolution is followed by LeakyReLU (slope 0.2). Batch normalisation
@@ -106,14 +110,14 @@ def build_discriminator(
 
 
 def build_generator(
-    latent_dim,
-    convolutions,
-    dropout=0.3,
-    momentum=0.99,
-    dtype=None,
-    seed=None,
-    name="generator",
-):
+    latent_dim: int,
+    convolutions: Sequence[tuple],
+    dropout: float = 0.3,
+    momentum: float = 0.99,
+    dtype: Any = None,
+    seed: int | None = None,
+    name: str = "generator",
+) -> keras.Model:
     """Transposed convolutions from a latent vector to an image.
 
     Every transposed convolution but the last is followed by ReLU, then batch

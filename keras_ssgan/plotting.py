@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -237,6 +238,7 @@ def curves(
         >>> curves(history, "digits, 200 labels").save("curves.png")
     """
     losses, accuracies = {}, {}
+    values: Any
     for name, values in history.items():
         values = np.asarray(values, dtype="float64")
         if values.size and "loss" in name:
@@ -420,7 +422,7 @@ def _draw_line(
     zoom = 4
     origin = np.floor(points.min(axis=0)).astype(int) - 8
     size = np.ceil(points.max(axis=0)).astype(int) + 8 - origin
-    mask = Image.new("L", tuple(map(int, size * zoom)))
+    mask = Image.new("L", tuple(map(int, size * zoom)))  # type: ignore[arg-type]
     draw = ImageDraw.Draw(mask)
     # Pillow counts pixels by their centres, hence the half.
     points = (points + 0.5 - origin) * zoom - 0.5
@@ -441,7 +443,9 @@ def _draw_line(
                 (x - radius, y - radius, x + radius, y + radius), fill=255
             )
     picture.paste(
-        _COLOURS[index], tuple(map(int, origin)), mask=mask.reduce(zoom)
+        _COLOURS[index],
+        tuple(map(int, origin)),  # type: ignore[arg-type]
+        mask=mask.reduce(zoom),
     )
 
 
@@ -810,7 +814,7 @@ def _draw_cells(
 
 def _heat(share: float) -> tuple[int, int, int]:
     weight = math.sqrt(share)
-    return tuple(
+    return tuple(  # type: ignore[return-value]
         round((1 - weight) * cold + weight * hot)
         for cold, hot in zip(_COLD, _HOT, strict=True)
     )
@@ -851,4 +855,4 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
+    return ImageFont.load_default(size=size)  # type: ignore[return-value]

@@ -1,19 +1,30 @@
 """A folder that says how good a classifier is, in numbers and pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_ssgan import calibration
 from keras_ssgan import evaluation
 from keras_ssgan import plotting
+from keras_ssgan.types import PathLike
 
 # Mistakes that are shown.
 MOST_MISTAKES = 35
 
 
-def write_report(folder, title, report, images, labels, probabilities, names):
+def write_report(
+    folder: PathLike,
+    title: str,
+    report: dict[str, Any],
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+) -> None:
     """Writes `report.md`, its pictures, and `report.json`.
 
     The pictures are `confusion.png`, `reliability.png` and, where there is a
@@ -72,7 +83,7 @@ def write_report(folder, title, report, images, labels, probabilities, names):
     (folder / "report.md").write_text(_markdown(content))
 
 
-def worst_mistakes(labels, probabilities):
+def worst_mistakes(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Indices of the wrongly classified images, the surest mistakes first.
 
     Args:
@@ -87,7 +98,7 @@ def worst_mistakes(labels, probabilities):
     return wrong[np.argsort(-sureness, kind="stable")]
 
 
-def summary(report):
+def summary(report: dict[str, Any]) -> list[str]:
     """The figures of a report in a few lines, for a terminal or Markdown.
 
     Args:
@@ -108,7 +119,9 @@ def summary(report):
     return lines
 
 
-def class_table(report, names):
+def class_table(
+    report: dict[str, Any], names: Sequence[str]
+) -> list[tuple[str, str, str, str]]:
     """Images, precision and recall of each class, as cells of text.
 
     Args:

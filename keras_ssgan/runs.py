@@ -3,6 +3,7 @@
 import math
 import shlex
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -13,9 +14,10 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.types import PathLike
 
 
-def load_classifier(path):
+def load_classifier(path: PathLike) -> keras.Model:
     """Loads a model that gives class probabilities of raw images.
 
     Args:
@@ -32,7 +34,7 @@ def load_classifier(path):
     return model.classifier() if isinstance(model, SemiSupervisedGAN) else model
 
 
-def temperature_of(classifier):
+def temperature_of(classifier: keras.Model) -> float:
     """The temperature that a classifier's probabilities are calibrated by.
 
     Args:
@@ -47,7 +49,7 @@ def temperature_of(classifier):
     return 1 / classifier.get_layer("temperature").scale
 
 
-def load_gan(path):
+def load_gan(path: PathLike) -> SemiSupervisedGAN:
     """Loads a GAN.
 
     Args:
@@ -65,7 +67,7 @@ def load_gan(path):
     return model
 
 
-def read_history(folder):
+def read_history(folder: PathLike) -> dict[str, list[float]]:
     """The logs of a run's finished epochs.
 
     Args:
@@ -97,7 +99,7 @@ def read_history(folder):
     return history
 
 
-def load_class_names(path, num_classes):
+def load_class_names(path: PathLike, num_classes: int) -> list[str]:
     """The names of the classes of a run.
 
     Args:
@@ -133,7 +135,7 @@ def _is_name(name):
     )
 
 
-def load_image_size(path):
+def load_image_size(path: PathLike) -> list[int]:
     """The size of the images of a run.
 
     Args:
@@ -145,7 +147,7 @@ def load_image_size(path):
     return _read_metrics(path).get("image_size", [28, 28])
 
 
-def learnt_from_mnist_format(path):
+def learnt_from_mnist_format(path: PathLike) -> bool:
     """Whether the images of a run were of MNIST's size.
 
     Args:
@@ -157,7 +159,7 @@ def learnt_from_mnist_format(path):
     return load_image_size(path) == [28, 28]
 
 
-def resume_command(folder):
+def resume_command(folder: PathLike) -> str:
     """The command that goes on with a run, on the backend that it runs on.
 
     Args:
@@ -173,7 +175,7 @@ def resume_command(folder):
     )
 
 
-def classify(model, images):
+def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
     """Predicts images of any sizes, those of one size in one pass.
 
     Args:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_ssgan.model import SemiSupervisedGAN
+
 _BATCH = 256
 
 # === Paths between latents ===
@@ -27,7 +29,7 @@ def slerp(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
         >>> slerp(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 0.5)
         array([0.70710678, 0.70710678])
     """
-    start, end = np.float64(start), np.float64(end)
+    start, end = np.float64(start), np.float64(end)  # type: ignore[assignment]
     lengths = np.linalg.norm(start) * np.linalg.norm(end)
     angle = np.arccos(np.clip(np.sum(start * end) / lengths, -1, 1))
     if np.sin(angle) < 1e-6:
@@ -65,8 +67,12 @@ def closed_path(stops: np.ndarray, steps: int) -> np.ndarray:
 
 
 def generate_by_class(
-    gan, num_images, seed=None, confidence=0.9, most_draws=10_000
-):
+    gan: SemiSupervisedGAN,
+    num_images: int,
+    seed: int | np.random.Generator | None = None,
+    confidence: float = 0.9,
+    most_draws: int = 10_000,
+) -> tuple[list[np.ndarray], int]:
     """Draws until there are enough images of each class.
 
     The class is what the GAN's own classifier says. Nothing is chosen beyond

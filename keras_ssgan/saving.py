@@ -26,6 +26,7 @@ from keras_ssgan import limits
 from keras_ssgan import model  # noqa: F401 Its classes have to be registered.
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import PathLike
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.weights.h5"
@@ -39,7 +40,7 @@ _DTYPES += tuple(
 )
 
 
-def load_model(path):
+def load_model(path: PathLike) -> keras.Model:
     """Loads a model from a `.keras` file that need not be trusted.
 
     A model may be made of the classes in `allowed.py` and of those that this
@@ -205,7 +206,7 @@ _NODES = "inbound_nodes"
 # === The weights ===
 
 
-def count_stored_values(content):
+def count_stored_values(content: bytes) -> int:
     """The number of values in an HDF5 file of plain, complete arrays.
 
     Args:
@@ -220,7 +221,7 @@ def count_stored_values(content):
             only declared.
     """
     num_values = num_bytes = 0
-    seen = set()
+    seen: set[int] = set()
     with h5py.File(io.BytesIO(content)) as file:
         groups = [file["/"]]
         while groups:

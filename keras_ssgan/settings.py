@@ -192,7 +192,7 @@ PRESETS = {
 }
 
 
-def presets():
+def presets() -> dict[str, str]:
     """Names of the presets, each with one line that describes it.
 
     Returns:
@@ -201,7 +201,7 @@ def presets():
     return {name: preset.description for name, preset in PRESETS.items()}
 
 
-def get_preset(name):
+def get_preset(name: str) -> Preset:
     """Looks up a preset.
 
     Args:

@@ -3,11 +3,12 @@
 import csv
 import json
 import os
+from typing import Any
 
 from keras_ssgan import limits
 
 
-def read_text(path, max_bytes: int) -> str:
+def read_text(path: str | os.PathLike, max_bytes: int) -> str:
     """Reads a text file of bounded size.
 
     Args:
@@ -27,7 +28,7 @@ def read_text(path, max_bytes: int) -> str:
         return file.read().decode()
 
 
-def parse_json(text: str | bytes):
+def parse_json(text: str | bytes) -> Any:
     """Parses JSON of bounded size and depth.
 
     Args:
@@ -62,7 +63,7 @@ def _children(value):
     return value if isinstance(value, list) else ()
 
 
-def read_json_object(path) -> dict:
+def read_json_object(path: str | os.PathLike) -> dict:
     """Reads a JSON file that holds one object.
 
     Args:
@@ -81,7 +82,7 @@ def read_json_object(path) -> dict:
     return content
 
 
-def read_csv_rows(path) -> list[dict]:
+def read_csv_rows(path: str | os.PathLike) -> list[dict]:
     """Reads a CSV file with a header.
 
     Args:

@@ -12,6 +12,7 @@ import signal
 import time
 import typing
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,6 +40,7 @@ from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.runs import read_history
 from keras_ssgan.runs import resume_command
 from keras_ssgan.settings import get_preset
+from keras_ssgan.types import PathLike
 
 # Disk full or over quota, file too large, no right to write, disk broken.
 _DISK_ERRORS = (
@@ -129,12 +131,12 @@ class Split:
     class_names: list
 
     @property
-    def labeled(self):
+    def labeled(self) -> tuple[np.ndarray, np.ndarray]:
         """The labelled training images, `(images, labels)`."""
         images, labels = self.train
         return images[labels >= 0], labels[labels >= 0]
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Dict of the number of images in each part."""
         return {
             "train_images": len(self.train[1]),
@@ -144,7 +146,7 @@ class Split:
         }
 
 
-def load_split(config):
+def load_split(config: Config) -> Split:
     """Loads a dataset and hides all labels but those that the run may see.
 
     Args:
@@ -176,13 +178,13 @@ def load_split(config):
 
 
 def train(
-    config,
-    folder,
-    resume=False,
-    verbose="auto",
-    checkpoint_every=120.0,
-    tensorboard=False,
-):
+    config: Config,
+    folder: PathLike,
+    resume: bool = False,
+    verbose: str | int = "auto",
+    checkpoint_every: float = 120.0,
+    tensorboard: bool = False,
+) -> dict[str, Any] | None:
     """Trains a GAN and writes everything that is known of it.
 
     The folder gets `config.json`, `history.csv`, `metrics.json`,
@@ -238,7 +240,7 @@ def train(
     )
     with distribution.scope(config.devices, config.distribute):
         keras.utils.set_random_seed(config.seed)
-        steps = config.epochs * len(mix(config, split))
+        steps = config.epochs * len(mix(config, split))  # type: ignore[operator]
         gan = _build_gan(config, len(split.class_names), steps)
         with _resumable(folder):
             start = time.perf_counter()
@@ -407,7 +409,9 @@ def _fit(
         return fit(progress, config.epochs)
 
 
-def mix(config, split, initial_epoch=0, initial_batch=0):
+def mix(
+    config: Config, split: Split, initial_epoch: int = 0, initial_batch: int = 0
+) -> datasets.MixedDataset:
     """The training images in batches of labelled and unlabelled ones.
 
     Args:
@@ -423,7 +427,7 @@ def mix(config, split, initial_epoch=0, initial_batch=0):
     labeled_per_batch = config.labeled_per_batch
     share = get_preset(config.preset).labeled_share
     if labeled_per_batch is None and share and np.any(labels < 0):
-        labeled_per_batch = max(1, round(share * config.batch_size))
+        labeled_per_batch = max(1, round(share * config.batch_size))  # type: ignore[operator]
     return datasets.MixedDataset(
         images,
         labels,
@@ -440,7 +444,7 @@ def _is_streamed(split):
     return isinstance(split.train[0], datasets.StreamedImages)
 
 
-def train_baseline(config, split, steps):
+def train_baseline(config: Config, split: Split, steps: int) -> keras.Model:
     """Trains the preset's discriminator on the labelled images alone.
 
     The same network from the same weights, the same optimizer and number of
@@ -473,12 +477,12 @@ def train_baseline(config, split, steps):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    batch_size = min(config.batch_size, len(labels))
+    batch_size = min(config.batch_size, len(labels))  # type: ignore[type-var]
     model.fit(
         images,
         labels,
         batch_size=batch_size,
-        epochs=math.ceil(steps * batch_size / len(labels)),
+        epochs=math.ceil(steps * batch_size / len(labels)),  # type: ignore[operator]
         verbose=0,
     )
     gan.update_statistics(_some(images))
@@ -541,7 +545,7 @@ def _test(classifier, test, verbose):
     )
 
 
-def read_config(folder, **changes):
+def read_config(folder: PathLike, **changes: Any) -> Config:
     """The settings of a run.
 
     Args:

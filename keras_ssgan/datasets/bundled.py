@@ -3,9 +3,10 @@
 import numpy as np
 
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import Parts
 
 
-def load_mnist():
+def load_mnist() -> Parts:
     """Loads MNIST through `keras.datasets.mnist`, which caches the download.
 
     Returns:
@@ -36,7 +37,7 @@ def load_mnist():
     )
 
 
-def load_digits():
+def load_digits() -> Parts:
     """Loads the 1,797 handwritten digits that scikit-learn brings along.
 
     The split into 1,297 training and 500 test images is stratified and always

@@ -11,12 +11,13 @@ import numpy as np
 
 from keras_ssgan import limits
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import Parts
 
 _UNSIGNED_BYTE = 0x08  # The IDX format's code of the element type.
 _CHUNK = 1 << 20  # bytes
 
 
-def load_idx(folder: str | os.PathLike):
+def load_idx(folder: str | os.PathLike) -> Parts:
     """Loads a folder of MNIST-like IDX files, gzipped or not.
 
     Args:

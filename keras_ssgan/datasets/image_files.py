@@ -1,15 +1,17 @@
 """Opening image files that anyone may have made."""
 
 import contextlib
+from collections.abc import Iterator
 
 from PIL import Image
 from PIL import UnidentifiedImageError
 
 from keras_ssgan import limits
+from keras_ssgan.types import PathLike
 
 
 @contextlib.contextmanager
-def open_image(path):
+def open_image(path: PathLike) -> Iterator[Image.Image]:
     """Opens an image of a known format and a bounded number of pixels.
 
     Args:

@@ -5,6 +5,7 @@ import contextlib
 import math
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from keras_ssgan import limits
 from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import PathLike
 
 _UNLABELED = ("unlabeled", "unlabelled")
 # Test images of a folder that is streamed are in memory, and take no more.
@@ -30,7 +32,7 @@ def load_image_folder(
     test_fraction: float = 0.2,
     seed: int = 0,
     stream: bool = False,
-):
+) -> tuple[tuple[streams.Images, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Loads a folder of images as grayscale, one sub-folder per class.
 
     ```
@@ -109,7 +111,7 @@ def estimate_bytes(path: str | os.PathLike) -> int:
     return count * int(np.median(sizes)) if sizes else 0
 
 
-def class_names(path: str | os.PathLike) -> list[str]:
+def class_names(path: str | os.PathLike[str]) -> list[str]:
     """Lists the class folders of an image folder in the order of their ids.
 
     Args:
@@ -168,7 +170,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def unreadable_is_input_error(path):
+def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
     """Makes whatever Pillow raises on a file one line for the user."""
     try:
         yield
@@ -305,7 +307,12 @@ class FolderImages(streams.StreamedImages):
         image_size: Height and width that the images are resized to.
     """
 
-    def __init__(self, folders, names, image_size):
+    def __init__(
+        self,
+        folders: list[Path],
+        names: list[np.ndarray],
+        image_size: tuple[int, int],
+    ) -> None:
         counts = [len(files) for files in names]
         super().__init__((sum(counts), *image_size))
         self._folders = folders

@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 
 from keras_ssgan.checks import check_labels
+from keras_ssgan.datasets.streams import Images
 from keras_ssgan.datasets.streams import select
 from keras_ssgan.errors import InputError
 
@@ -49,8 +50,8 @@ def hide_labels(
 
 
 def split_validation(
-    x: np.ndarray, y: np.ndarray, fraction: float = 0.1, seed: int = 0
-):
+    x: Images, y: np.ndarray, fraction: float = 0.1, seed: int = 0
+) -> tuple[tuple[Images, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Takes a stratified part of the labelled images out for validation.
 
     Args:

@@ -3,6 +3,7 @@
 import math
 import numbers
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,15 +70,15 @@ class MixedDataset(keras.utils.PyDataset):
 
     def __init__(
         self,
-        x: np.ndarray | streams.StreamedImages,
+        x: streams.Images,
         y: np.ndarray,
         batch_size: int = 128,
         labeled_per_batch: int | None = None,
         seed: int = 0,
         initial_epoch: int = 0,
         initial_batch: int = 0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if not isinstance(x, streams.StreamedImages):
             check_images(x)
         check_labels(y, None, num_images=len(x))
@@ -99,12 +100,12 @@ class MixedDataset(keras.utils.PyDataset):
             )
         self._first_batch = initial_batch
         self._x = streams.keep_labeled(x, self._y)
-        self.made_at = {}
+        self.made_at: dict[int, float] = {}
         self._cached_order = None
         self._epoch_begun = False
-        self._drawn = set()  # Indices of the epoch's batches so far.
+        self._drawn: set[int] = set()  # Indices of the epoch's batches so far.
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Returns the number of batches in the current epoch."""
         return self._count_batches() - self._first_batch
 
@@ -115,7 +116,7 @@ class MixedDataset(keras.utils.PyDataset):
         per_batch = self.batch_size - self.labeled_per_batch
         return math.ceil(len(self._unlabeled) / per_batch)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns batch `index` of the current epoch.
 
         Args:
@@ -143,11 +144,11 @@ class MixedDataset(keras.utils.PyDataset):
     # `on_epoch_end` once, and if it has to build the model it begins an epoch
     # before that, for the sake of one batch. Neither is an epoch.
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Begins an epoch."""
         self._epoch_begun = True
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Moves on to the next epoch, if this one was begun and is complete.
 
         An epoch that was broken off is seen again, all of it.

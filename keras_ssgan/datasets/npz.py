@@ -12,11 +12,12 @@ from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import Parts
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
-def load_npz(path: str | os.PathLike):
+def load_npz(path: str | os.PathLike) -> Parts:
     """Loads an `.npz` archive of `x_train`, `y_train`, `x_test` and `y_test`.
 
     Args:

@@ -30,7 +30,9 @@ _HEADERS = {
 }
 
 
-def load_shards(folder: str | os.PathLike):
+def load_shards(
+    folder: str | os.PathLike,
+) -> tuple[tuple["ShardedImages", np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Opens a folder of `.npz` shards, whose training images stay on disk.
 
     ```
@@ -116,7 +118,7 @@ class ShardedImages(StreamedImages):
         shards: List of `Shard`, of images of one size.
     """
 
-    def __init__(self, shards: list[Shard]):
+    def __init__(self, shards: list[Shard]) -> None:
         counts = [shard.shape[0] for shard in shards]
         image_shape = shards[0].shape[1:]
         super().__init__((sum(counts), *image_shape))
@@ -132,7 +134,9 @@ class ShardedImages(StreamedImages):
         """Whether any of the archives is."""
         return any(shard.compressed for shard in self._shards)
 
-    def groups(self, rows, rng):
+    def groups(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | None:
         if not self.compressed or len(self._shards) <= self._group_size:
             return None
         group = np.arange(len(self._shards)) // self._group_size

@@ -1,6 +1,7 @@
 """Images that stay on disk and are read row by row."""
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class StreamedImages:
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = tuple(int(size) for size in shape)
 
     def __len__(self):
@@ -59,7 +60,9 @@ class StreamedImages:
         """Reads the images of int64 rows in `[0, n)`."""
         raise NotImplementedError
 
-    def groups(self, rows, rng):
+    def groups(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | None:
         """Draws which rows of an epoch have to come close to each other.
 
         Args:
@@ -73,6 +76,9 @@ class StreamedImages:
         """
 
 
+Images: TypeAlias = np.ndarray | StreamedImages
+
+
 class Subset(StreamedImages):
     """Some rows of streamed images.
 
@@ -81,7 +87,7 @@ class Subset(StreamedImages):
         rows: Integer array of shape `(m,)`.
     """
 
-    def __init__(self, source, rows):
+    def __init__(self, source: StreamedImages, rows: np.ndarray) -> None:
         super().__init__((len(rows), *source.shape[1:]))
         self._source = source
         self._rows = compact(rows, len(source))
@@ -89,7 +95,9 @@ class Subset(StreamedImages):
     def _read(self, rows):
         return self._source[self._rows[rows]]
 
-    def groups(self, rows, rng):
+    def groups(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | None:
         return self._source.groups(self._rows[rows], rng)
 
 
@@ -101,7 +109,7 @@ class PartlyInMemory(StreamedImages):
         rows: Integer array of shape `(m,)`, sorted; what is kept.
     """
 
-    def __init__(self, source, rows):
+    def __init__(self, source: StreamedImages, rows: np.ndarray) -> None:
         super().__init__(source.shape)
         self._source = source
         self._kept_rows = rows
@@ -116,11 +124,13 @@ class PartlyInMemory(StreamedImages):
         images[~kept] = self._source[rows[~kept]]
         return images
 
-    def groups(self, rows, rng):
+    def groups(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | None:
         return self._source.groups(rows, rng)
 
 
-def select(images, mask):
+def select(images: Images, mask: np.ndarray) -> Images:
     """Takes images by a mask, without reading those that are streamed.
 
     Args:
@@ -135,7 +145,7 @@ def select(images, mask):
     return images[mask]
 
 
-def keep_labeled(images, labels):
+def keep_labeled(images: Images, labels: np.ndarray) -> Images:
     """Reads the labelled images among streamed ones once, and keeps them.
 
     For they come up again and again, in any order.
@@ -152,10 +162,12 @@ def keep_labeled(images, labels):
     if not streamed or isinstance(images, PartlyInMemory) or labels.min() >= 0:
         return images
     labeled = compact(np.flatnonzero(labels >= 0), len(images))
-    return PartlyInMemory(images, labeled)
+    return PartlyInMemory(images, labeled)  # type: ignore[arg-type]
 
 
-def in_groups(images, rows, rng):
+def in_groups(
+    images: Images, rows: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Brings shuffled rows into an order in which images can be read.
 
     Args:
@@ -173,7 +185,7 @@ def in_groups(images, rows, rng):
     return rows if groups is None else rows[np.argsort(groups, kind="stable")]
 
 
-def compact(rows, limit):
+def compact(rows: np.ndarray, limit: int) -> np.ndarray:
     """Stores row numbers below `limit` in as few bytes as they need.
 
     Args:

@@ -47,7 +47,7 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, port):
+    def __init__(self, port: int) -> None:
         try:
             super().__init__((ADDRESS, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -56,7 +56,7 @@ class Server(socketserver.ThreadingTCPServer):
                 f"port {port} cannot be had: {reason}; give another --port, "
                 "or 0 for one that is free"
             ) from None
-        self.files = {}
+        self.files: dict[str, tuple[str, bytes]] = {}
         port = self.server_address[1]
         self.url = f"http://{ADDRESS}:{port}/"
         self.hosts = {f"{ADDRESS}:{port}", f"localhost:{port}"}

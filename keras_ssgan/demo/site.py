@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_ssgan import runs
 from keras_ssgan.demo import vendor
 from keras_ssgan.errors import InputError
+from keras_ssgan.types import PathLike
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {
@@ -21,7 +22,7 @@ _TYPES = {
 }
 
 
-def read_page():
+def read_page() -> dict[str, tuple[str, bytes]]:
     """Reads the page and what runs models in it.
 
     Returns:
@@ -37,7 +38,7 @@ def read_page():
     return files | {f"/vendor/{file.name}": _read(file) for file in runtime}
 
 
-def read_models(path):
+def read_models(path: PathLike) -> dict[str, tuple[str, bytes]]:
     """Reads the models of the page, exporting them where they are not yet.
 
     Args:

@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent / "static" / "vendor"
 COMMAND = f"{sys.executable} -m keras_ssgan.demo.vendor"
 
 
-def find(folder=FOLDER):
+def find(folder: Path = FOLDER) -> list[Path]:
     """Lists the files that run models in the browser.
 
     Returns:
@@ -45,7 +45,7 @@ def find(folder=FOLDER):
     return paths
 
 
-def fetch(folder=FOLDER):
+def fetch(folder: Path = FOLDER) -> None:
     """Fetches them, in place of any other version.
 
     Raises:
@@ -97,7 +97,7 @@ def _unpack(archive, folder):
     new.rename(folder / PACKAGE)
 
 
-def main():
+def main() -> None:
     """Fetches the files unless they are there."""
     try:
         find()
