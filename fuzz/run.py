@@ -71,8 +71,6 @@ def run_target(name, num_inputs, seed):
     seeds = target.seeds()
     counts, findings = collections.Counter(), []
     slowest = 0.0
-    warnings.simplefilter("ignore")
-    logging.disable()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for content in seeds:
@@ -144,6 +142,8 @@ def _work(connection, name, num_inputs, seed):
     space = _address_space() + target.megabytes * 10**6
     # Bounds what is only asked for, too.
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    warnings.simplefilter("ignore")
+    logging.disable()
     connection.send(run_target(name, num_inputs, seed))
 
 
