@@ -532,6 +532,14 @@ def test_the_waiting_share_is_counted_from_step_to_batch(monkeypatch):
     assert waiting.share == (3 + 5) / 25
 
 
+def test_batches_are_timed_under_the_steps_of_a_fit_that_resumes():
+    x, y = _images(40)
+    y[20:] = -1
+    data = datasets.MixedDataset(x, y, batch_size=8, initial_batch=2)
+    data[0]
+    assert data.made_at.keys() == {0}
+
+
 def test_a_slow_dataset_is_seen_to_be_waited_for():
     class Slow(datasets.MixedDataset):
         def __getitem__(self, index):

@@ -126,7 +126,8 @@ class MixedDataset(keras.utils.PyDataset):
             `(images, labels)`: images as in `x`, and labels, int32 of shape
             `(batch_size,)`. The labelled ones come first.
         """
-        index = range(len(self))[index] + self._first_batch
+        position = range(len(self))[index]
+        index = position + self._first_batch
         labeled, unlabeled = self._order()
         start = index * self.labeled_per_batch
         labeled = labeled[start : start + self.labeled_per_batch]
@@ -137,7 +138,7 @@ class MixedDataset(keras.utils.PyDataset):
         if self._epoch_begun:
             self._drawn.add(index)
         batch = self._x[rows], self._y[rows]
-        self.made_at[index] = time.perf_counter()
+        self.made_at[position] = time.perf_counter()
         return batch
 
     # Before the first epoch of every `fit` and `evaluate` Keras calls
