@@ -15,6 +15,7 @@ import json
 import pathlib
 import statistics
 
+from benchmarks import report
 from keras_ssgan.settings import PRESETS
 
 COLUMNS = ("preset", "labels", "runs", "error", "labels alone", "minutes")
@@ -32,7 +33,7 @@ def main():
         _train(run, args)
     rows = summarize([_read(run, args.output) for run in settings])
     print(table(rows))
-    (args.output / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
+    report.write(args.output / "table.json", rows)
 
 
 def _parse_args():
@@ -40,16 +41,10 @@ def _parse_args():
         "python -m benchmarks.accuracy", description=__doc__.split("\n")[0]
     )
 
-    def names(text):
-        return text.split(",")
-
-    def counts(text):
-        return [int(count) for count in text.split(",")]
-
     parser.add_argument("--dataset", default="mnist", help="as for train")
-    parser.add_argument("--presets", type=names, default=[*PRESETS])
-    parser.add_argument("--labels", type=counts, default=[100])
-    parser.add_argument("--seeds", type=counts, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--presets", type=report.names, default=[*PRESETS])
+    parser.add_argument("--labels", type=report.counts, default=[100])
+    parser.add_argument("--seeds", type=report.counts, default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, help="default: the preset's")
     parser.add_argument("--dtype", default="float32", help="as for train")
     parser.add_argument(
@@ -135,10 +130,9 @@ def table(rows):
     Returns:
         str.
     """
-    lines = [COLUMNS, ["---"] * len(COLUMNS)]
-    for row in rows:
-        lines.append([_cell(row[name]) for name in COLUMNS])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return report.markdown(
+        COLUMNS, [[_cell(row[name]) for name in COLUMNS] for row in rows]
+    )
 
 
 def _cell(value):

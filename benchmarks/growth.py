@@ -9,12 +9,12 @@ Example:
 
 import argparse
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
 import time
 
+from benchmarks import report
 from benchmarks.inputs import draw_batches
 from benchmarks.inputs import initial_weights
 from benchmarks.operations import step_multiply_adds
@@ -41,8 +41,7 @@ def main():
             "arguments": vars(args) | {"backend": BACKEND},
             "rows": rows,
         }
-        text = json.dumps(document, indent=2, default=str)
-        args.output.write_text(text + "\n")
+        report.write(args.output, document)
 
 
 def _parse_args():

@@ -1,6 +1,11 @@
-"""From seconds to a table."""
+"""From lists in arguments and seconds to tables and files."""
 
+import json
+import os
+import platform
+import resource
 import statistics
+import sys
 
 from benchmarks.operations import step_multiply_adds
 
@@ -79,3 +84,52 @@ def table(summaries):
         )
         for row in rows
     )
+
+
+# === What the commands share ===
+
+
+def names(text):
+    """Names with commas between them, as an argument has them."""
+    return text.split(",")
+
+
+def counts(text):
+    """Integers with commas between them, as an argument has them."""
+    return [int(count) for count in text.split(",")]
+
+
+def markdown(heads, rows):
+    """A table in Markdown.
+
+    Args:
+        heads: Sequence of str.
+        rows: List of sequences of as many str.
+
+    Returns:
+        str.
+    """
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write(path, document):
+    """Writes what a table rests on.
+
+    Args:
+        path: `pathlib.Path` of a JSON file.
+        document: Dict; what JSON has no type for becomes text.
+    """
+    text = json.dumps(document, indent=2, default=str)
+    path.write_text(text + "\n")
+
+
+def describe_machine():
+    """Dict of what the machine is."""
+    return {"platform": platform.platform(), "cpus": os.cpu_count()}
+
+
+def peak_mib():
+    """The most memory that the process has held so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2 ** (20 if sys.platform == "darwin" else 10)

@@ -15,12 +15,12 @@ Example:
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import judge as judges
+from benchmarks import report
 from keras_ssgan import datasets
 from keras_ssgan import runs
 from keras_ssgan import sample_metrics
@@ -57,7 +57,7 @@ def main():
             "judge": shipped.verify(args.judge)["sha256"],
             "figures": rows,
         }
-        args.output.write_text(json.dumps(content, indent=2) + "\n")
+        report.write(args.output, content)
 
 
 def _parse_args():
@@ -113,20 +113,18 @@ def table(rows):
         str.
     """
     classes = [str(label) for label in range(len(rows[0]["histogram"]))]
-    heads = [*COLUMNS, *classes]
-    lines = [heads, ["---"] * len(heads)]
-    for row in rows:
-        lines.append(
-            [
-                row["images_of"],
-                f"{row['frechet']:.3f}",
-                f"{row['precision']:.3f}",
-                f"{row['recall']:.3f}",
-                f"{row['confident']:.1%}",
-                *(f"{share:.1%}" for share in row["histogram"]),
-            ]
-        )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = [
+        [
+            row["images_of"],
+            f"{row['frechet']:.3f}",
+            f"{row['precision']:.3f}",
+            f"{row['recall']:.3f}",
+            f"{row['confident']:.1%}",
+            *(f"{share:.1%}" for share in row["histogram"]),
+        ]
+        for row in rows
+    ]
+    return report.markdown([*COLUMNS, *classes], cells)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import statistics
 import tempfile
 
+from benchmarks import report
 from benchmarks.launch import launch
 from keras_ssgan.settings import PRESETS
 
@@ -43,28 +43,20 @@ def main():
         document = {
             "arguments": vars(args),
             "machine": {
-                "platform": platform.platform(),
-                "cpus": os.cpu_count(),
+                **report.describe_machine(),
                 "load": os.getloadavg(),
             },
             "steps": results,
         }
-        text = json.dumps(document, indent=2, default=str)
-        args.output.write_text(text + "\n")
+        report.write(args.output, document)
 
 
 def _parse_args():
     parser = argparse.ArgumentParser("python -m benchmarks.scaling")
 
-    def names(text):
-        return text.split(",")
-
-    def numbers(text):
-        return [int(part) for part in text.split(",")]
-
     add = parser.add_argument
-    add("--backends", type=names, default=["jax", "tensorflow", "torch"])
-    add("--devices", type=numbers, default=[2, 4, 8])
+    add("--backends", type=report.names, default=["jax", "tensorflow", "torch"])
+    add("--devices", type=report.counts, default=[2, 4, 8])
     add("--preset", choices=PRESETS, help="default: a tiny GAN")
     add("--batch-size", type=int, default=64, help="of all devices together")
     add("--steps", type=int, default=30)
@@ -88,8 +80,8 @@ def _time(args, backend, devices, processes):
         if processes > 1:
             arguments.append("--distribute")
         launch(arguments, backend, processes)
-        report = json.loads(path.with_suffix(".json").read_text())
-    return report["seconds"][WARM_UP:]
+        timings = json.loads(path.with_suffix(".json").read_text())
+    return timings["seconds"][WARM_UP:]
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
+
+from benchmarks import report
 
 SHARD = 10_000
 LABELS = 1000
@@ -48,15 +49,13 @@ def main():
     rows = [_measure_size(size, args) for size in args.sizes]
     print(table(rows))
     if args.output:
-        machine = {"platform": sys.platform, "cpus": os.cpu_count()}
-        report = {
+        document = {
             "arguments": vars(args),
-            "machine": machine,
+            "machine": report.describe_machine(),
             "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
             "rows": rows,
         }
-        text = json.dumps(report, indent=2, default=str)
-        args.output.write_text(text + "\n")
+        report.write(args.output, document)
 
 
 def _parse_args():
@@ -64,11 +63,8 @@ def _parse_args():
         "python -m benchmarks.streaming", description=__doc__.split("\n")[0]
     )
 
-    def sizes(text):
-        return [int(size) for size in text.split(",")]
-
     add = parser.add_argument
-    add("--sizes", type=sizes, default=[10_000, 100_000])
+    add("--sizes", type=report.counts, default=[10_000, 100_000])
     add("--image-size", type=int, default=28, help="pixels (default: 28)")
     add("--compressed", action="store_true", help="np.savez_compressed")
     add(
@@ -158,7 +154,7 @@ def _pass(args):
     """One epoch of all the images, without training."""
     from keras_ssgan import datasets
 
-    before = peak_mib()
+    before = report.peak_mib()
     start = time.perf_counter()
     images, labels = _open(args)
     data = datasets.MixedDataset(
@@ -180,7 +176,7 @@ def _pass(args):
         "order": "of all" if whole else "in groups",
         "open_seconds": opened,
         "peak_before_mib": before,
-        "peak_mib": peak_mib(),
+        "peak_mib": report.peak_mib(),
         "images_per_second": BATCH_SIZE * num_batches / seconds,
         **order.summary(),
     }
@@ -260,16 +256,10 @@ def _train(args):
         verbose=0,
     )
     return {
-        "training_peak_mib": peak_mib(),
+        "training_peak_mib": report.peak_mib(),
         "training_images_per_second": BATCH_SIZE * steps / waiting.seconds,
         "waiting_share": waiting.share,
     }
-
-
-def peak_mib():
-    """The most memory that the process has held so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2 ** (20 if sys.platform == "darwin" else 10)
 
 
 # === Report ===
@@ -285,9 +275,10 @@ def table(rows):
         str.
     """
     names = [name for name in COLUMNS if name in rows[0]]
-    lines = [[COLUMNS[name] for name in names], ["---"] * len(names)]
-    lines += [[_cell(name, row[name]) for name in names] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return report.markdown(
+        [COLUMNS[name] for name in names],
+        [[_cell(name, row[name]) for name in names] for row in rows],
+    )
 
 
 def _cell(name, value):

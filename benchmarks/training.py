@@ -13,8 +13,6 @@ import argparse
 import contextlib
 import dataclasses
 import importlib.metadata
-import json
-import os
 import pathlib
 import platform
 import statistics
@@ -55,8 +53,7 @@ def main():
             "machine": _describe_machine(args.backends),
             **results,
         }
-        text = json.dumps(document, indent=2, default=str)
-        args.output.write_text(text + "\n")
+        report.write(args.output, document)
 
 
 def _parse_args():
@@ -64,20 +61,17 @@ def _parse_args():
         "python -m benchmarks.training", description=__doc__.split("\n")[0]
     )
 
-    def names(text):
-        return text.split(",")
-
-    parser.add_argument("--backends", type=names, default=[*CONTESTANTS])
+    parser.add_argument("--backends", type=report.names, default=[*CONTESTANTS])
     parser.add_argument(
         "--contestants",
-        type=names,
+        type=report.names,
         help="such as ours,torch/loop (default: all of the backends)",
     )
     parser.add_argument("--preset", choices=PRESETS, default="compact")
     parser.add_argument("--batch-size", type=int, help="default: the preset's")
     parser.add_argument(
         "--dtype",
-        type=names,
+        type=report.names,
         default=["float32"],
         help="float32, bfloat16 (mixed precision), or both",
     )
@@ -223,8 +217,7 @@ def _watch_memory(contestants, settings, batch_size, args):
 
 def _describe_machine(backends):
     return {
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
+        **report.describe_machine(),
         "python": platform.python_version(),
         **{
             name: importlib.metadata.version(name)

@@ -2,11 +2,10 @@
 
 import multiprocessing
 import os
-import resource
-import sys
 import time
 import traceback
 
+from benchmarks import report
 from benchmarks.agreement import losses_of
 from benchmarks.inputs import draw_batches
 from benchmarks.inputs import initial_weights
@@ -116,9 +115,8 @@ class Turns:
         return time.perf_counter() - start
 
     def peak_memory(self):
-        """The most memory that the process has held so far, in MiB."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2 ** (20 if sys.platform == "darwin" else 10)
+        """As `report.peak_mib`."""
+        return report.peak_mib()
 
     def start_matmul(self, size):
         """Makes two square matrices, in the contestant's dtype."""
