@@ -194,10 +194,10 @@ def _history_seeds():
 
 
 def _parse_history(content, folder):
-    from keras_ssgan import training
+    from keras_ssgan import runs
 
     (folder / "history.csv").write_bytes(content)
-    training.read_history(folder)
+    runs.read_history(folder)
 
 
 # === Models ===

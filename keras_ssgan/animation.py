@@ -1,6 +1,5 @@
 """Animated pictures, as GIF."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from keras_ssgan import plotting
+from keras_ssgan.types import PathLike
 
 _MOST_FRAMES = 100
 # Times in milliseconds; GIF counts hundredths of a second.
@@ -18,7 +18,7 @@ _HOLD = 2500
 _LOOP_FRAME = 80
 
 
-def training(folder: str | os.PathLike, path: str | os.PathLike) -> None:
+def training(folder: PathLike, path: PathLike) -> None:
     """Animates the sample grids of a training, with the epoch above each.
 
     The animation takes about ten seconds, holds its last frame, and repeats.
@@ -47,7 +47,7 @@ def training(folder: str | os.PathLike, path: str | os.PathLike) -> None:
     _save(frames, path, durations)
 
 
-def loop(images: np.ndarray, path: str | os.PathLike) -> None:
+def loop(images: np.ndarray, path: PathLike) -> None:
     """Shows images one after the other, again and again.
 
     Args:
@@ -75,7 +75,7 @@ def _sample_grids(folder: Path) -> dict[int, Path]:
 
 def _save(
     frames: Sequence[Image.Image],
-    path: str | os.PathLike,
+    path: PathLike,
     duration: int | Sequence[int],
 ) -> None:
     first, *others = frames

@@ -1,5 +1,8 @@
 """Checks of what users pass in: images and labels, with NumPy alone."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 from keras_ssgan.errors import InputError
@@ -119,6 +122,31 @@ def check_labeled_set(labels: np.ndarray, num_classes: int | None) -> None:
         raise InputError(
             f"all labels are of class {classes[0]}; label some images of "
             "another class too"
+        )
+
+
+def check_one_size(
+    source: str | os.PathLike,
+    x_train: Any,
+    x_test: Any,
+    remedy: str = "store one size",
+) -> None:
+    """Checks that training and test images are of one size.
+
+    Args:
+        source: What they come from.
+        x_train: Images with a `shape`, `(n, height, width)` or `(n, height,
+            width, channels)`.
+        x_test: The same.
+        remedy: What the user should do where they are not.
+
+    Raises:
+        InputError: If they are not.
+    """
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise InputError(
+            f"{source}: training images of shape {x_train.shape[1:]} do not "
+            f"go with test images of shape {x_test.shape[1:]}; {remedy}"
         )
 
 

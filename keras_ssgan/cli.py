@@ -134,10 +134,8 @@ def _evaluate(arguments):
     from keras_ssgan import report
     from keras_ssgan import runs
 
-    if arguments.output is not None and arguments.output.exists():
-        raise InputError(
-            f"{arguments.output} exists already; choose another --output"
-        )
+    if arguments.output is not None:
+        _refuse_existing(arguments.output)
     model = runs.load_classifier(arguments.model)
     dataset = datasets.load(arguments.dataset)
     probabilities = model.predict(
@@ -215,6 +213,10 @@ def _generate(arguments):
         arguments.model = shipped.GENERATOR
     gan = runs.load_gan(arguments.model)
     _refuse_existing(arguments.output)
+    if not arguments.output.parent.is_dir():
+        raise InputError(
+            f"there is no folder {arguments.output.parent} to write to"
+        )
     if arguments.by_class:
         _generate_by_class(gan, arguments)
         return
@@ -646,8 +648,6 @@ def _verbosity(arguments):
 def _refuse_existing(path):
     if path.exists():
         raise InputError(f"{path} exists already; choose another --output")
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write to")
 
 
 def _print_score(title, report):

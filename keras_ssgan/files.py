@@ -1,9 +1,11 @@
 """Files that are whole, or not there at all."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _PREFIX = ".writing-"
 
@@ -43,6 +45,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     if os.name == "posix":
         # The new name is an entry of the folder, which is cached as well.
         _sync(path.parent, os.O_RDONLY)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes JSON, in place of what is there.
+
+    Args:
+        path: Where the file goes.
+        content: Plain values.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -1,6 +1,5 @@
 """A folder that says how good a classifier is, in numbers and pictures."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from keras_ssgan import calibration
 from keras_ssgan import evaluation
+from keras_ssgan import files
 from keras_ssgan import plotting
 from keras_ssgan.types import PathLike
 
@@ -79,7 +79,7 @@ def write_report(
         "reliability": bins,
         "mistakes": mistakes,
     }
-    (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
+    files.write_json(folder / "report.json", content)
     (folder / "report.md").write_text(_markdown(content))
 
 

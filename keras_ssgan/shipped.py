@@ -8,6 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from keras_ssgan import files
 from keras_ssgan.errors import InputError
 
 # In a wheel they are inside of the package, in a checkout beside it.
@@ -57,7 +58,7 @@ def write_card(path: Path, content: dict) -> None:
         content: Dict of plain values; the checksum is added.
     """
     card = {**content, "sha256": _sha256(path)}
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    files.write_json(path.with_suffix(".json"), card)
 
 
 def _sha256(path):

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import errno
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -37,8 +36,6 @@ from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
 from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.runs import read_history
-from keras_ssgan.runs import resume_command
 from keras_ssgan.settings import get_preset
 from keras_ssgan.types import PathLike
 
@@ -240,12 +237,13 @@ def train(
     )
     with distribution.scope(config.devices, config.distribute):
         keras.utils.set_random_seed(config.seed)
-        steps = config.epochs * len(mix(config, split))  # type: ignore[operator]
+        steps_per_epoch = len(mix(config, split))
+        steps = config.epochs * steps_per_epoch  # type: ignore[operator]
         gan = _build_gan(config, len(split.class_names), steps)
         with _resumable(folder):
             start = time.perf_counter()
             checkpoints = Checkpoints(folder / "checkpoints")
-            progress = _start(config, folder, gan, split, checkpoints)
+            progress = _start(config, folder, gan, steps_per_epoch, checkpoints)
             waiting_share = _fit(
                 config,
                 folder,
@@ -295,7 +293,7 @@ def train(
 @contextlib.contextmanager
 def _resumable(folder):
     """Says how to go on where the run is ended from outside."""
-    command = resume_command(folder)
+    command = runs.resume_command(folder)
     try:
         yield
     except KeyboardInterrupt:
@@ -314,13 +312,12 @@ def _resumable(folder):
         raise InputError(message) from None
 
 
-def _start(config, folder, gan, split, checkpoints):
+def _start(config, folder, gan, steps_per_epoch, checkpoints):
     """Puts the folder and the model in the state of the last checkpoint.
 
     Returns:
         The `Progress` of that checkpoint, or of a run that has not begun.
     """
-    steps_per_epoch = len(mix(config, split))
     progress = checkpoints.restore(gan)
     if progress is None:
         progress = Progress(steps_per_epoch)
@@ -339,7 +336,7 @@ def _start(config, folder, gan, split, checkpoints):
         return progress
     folder.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(folder)
-    _write_json(folder / "config.json", dataclasses.asdict(config))
+    files.write_json(folder / "config.json", dataclasses.asdict(config))
     # Rows of epochs whose end was not saved are dropped.
     with files.replacing(folder / "history.csv") as temporary:
         temporary.write_bytes(progress.history.encode())
@@ -603,14 +600,9 @@ def _check_same_run(config, earlier):
             )
 
 
-def _write_json(path, content):
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
 def _write_results(folder, gan, classifier, metrics):
     animation.training(folder / "samples", folder / "training.gif")
-    curves = plotting.curves(read_history(folder))
+    curves = plotting.curves(runs.read_history(folder))
     confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
     )
@@ -625,4 +617,4 @@ def _write_results(folder, gan, classifier, metrics):
         with files.replacing(folder / name) as temporary:
             save(temporary)
     # Last: where it stands, the run is complete.
-    _write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / "metrics.json", metrics)

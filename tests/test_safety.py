@@ -328,7 +328,7 @@ def test_hostile_metrics_are_damaged(tmp_path, content):
 )
 def test_a_hostile_history_is_damaged(tmp_path, content):
     (tmp_path / "history.csv").write_bytes(content)
-    assert_refused(training.read_history, tmp_path, match="damaged")
+    assert_refused(runs.read_history, tmp_path, match="damaged")
 
 
 # === Models ===

@@ -185,7 +185,7 @@ def test_the_saved_classifier_is_calibrated_on_the_validation_images(
 
 
 def test_history_has_one_row_per_epoch(finished):
-    history = training.read_history(finished[0])
+    history = runs.read_history(finished[0])
     assert history["epoch"] == [0, 1]
     assert len(history["d_loss"]) == len(history["val_accuracy"]) == 2
 
@@ -219,7 +219,7 @@ def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
     shutil.copytree(folder, copy)
     config = training.read_config(copy, epochs=3, baseline=False)
     training.train(config, copy, resume=True, verbose=0)
-    assert training.read_history(copy)["epoch"] == [0, 1, 2]
+    assert runs.read_history(copy)["epoch"] == [0, 1, 2]
 
 
 def test_resuming_with_other_settings_is_refused(finished):
@@ -243,7 +243,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
 def test_tensorboard_reads_the_figures_of_every_epoch(config, tmp_path):
     folder = tmp_path / "run"
     training.train(config, folder, verbose=0, tensorboard=True)
-    history = training.read_history(folder)
+    history = runs.read_history(folder)
     for part, prefix in (("train", ""), ("validation", "val_")):
         events = EventAccumulator(str(folder / "tensorboard" / part))
         events.Reload()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_ssgan import limits
+from keras_ssgan.checks import check_one_size
 from keras_ssgan.errors import InputError
 from keras_ssgan.types import Parts
 
@@ -40,12 +41,7 @@ def load_idx(folder: str | os.PathLike) -> Parts:
     """
     x_train, y_train = _read_part(folder, "train")
     x_test, y_test = _read_part(folder, "t10k")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(
-            f"{folder}: training images of shape {x_train.shape[1:]} do not "
-            f"go with test images of shape {x_test.shape[1:]}; use files of "
-            "one dataset"
-        )
+    check_one_size(folder, x_train, x_test, "use files of one dataset")
     return (x_train, y_train), (x_test, y_test)
 
 

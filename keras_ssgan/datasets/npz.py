@@ -11,6 +11,7 @@ import numpy as np
 from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
+from keras_ssgan.checks import check_one_size
 from keras_ssgan.errors import InputError
 from keras_ssgan.types import Parts
 
@@ -46,11 +47,7 @@ def load_npz(path: str | os.PathLike) -> Parts:
         except InputError as error:
             raise InputError(f"{path}, {part}: {error}") from None
     x_train, x_test = _to_uint8(x_train), _to_uint8(x_test)
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(
-            f"{path}: training images of shape {x_train.shape[1:]} do not go "
-            f"with test images of shape {x_test.shape[1:]}; store one size"
-        )
+    check_one_size(path, x_train, x_test)
     if (y_test < 0).any():
         raise InputError(
             f"{path}: y_test has -1 at index {np.argmax(y_test < 0)}; every "

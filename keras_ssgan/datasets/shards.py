@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
+from keras_ssgan.checks import check_one_size
 from keras_ssgan.datasets.streams import StreamedImages
 from keras_ssgan.errors import InputError
 
@@ -65,11 +66,7 @@ def load_shards(
     """
     x_train, y_train = _open_part(folder, "train-*.npz")
     x_test, y_test = _open_part(folder, "test*.npz")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(
-            f"{folder}: training images of shape {x_train.shape[1:]} do not "
-            f"go with test images of shape {x_test.shape[1:]}; store one size"
-        )
+    check_one_size(folder, x_train, x_test)
     if (y_test < 0).any():
         raise InputError(
             f"{folder}: the test shards have an image without a label; every "
