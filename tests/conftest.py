@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import tempfile
 
 # Many tests compile the same step: JAX compiles it once for the session.
@@ -18,6 +19,7 @@ import torch  # noqa: F401  isort: skip
 import keras
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
 import keras_ssgan as ks
 from keras_ssgan import settings
@@ -110,6 +112,42 @@ def assert_same_state(gan, expected):
     """Compares with what `state` gave, bit for bit."""
     for value, other in zip(state(gan), expected, strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+def save_noise(path, num_train, num_test):
+    """An `.npz` of 8x8 images of ten classes, the same every time."""
+    rng = np.random.default_rng(0)
+    np.savez(
+        path,
+        x_train=rng.integers(0, 256, (num_train, 8, 8), dtype="uint8"),
+        y_train=np.arange(num_train) % 10,
+        x_test=rng.integers(0, 256, (num_test, 8, 8), dtype="uint8"),
+        y_test=np.arange(num_test) % 10,
+    )
+
+
+def copy_with_another_byte(model, folder):
+    """A shipped model and its card; the model is a byte longer."""
+    for suffix in (".keras", ".json"):
+        shutil.copy(model.with_suffix(suffix), folder)
+    path = folder / model.name
+    with path.open("ab") as file:
+        file.write(b"!")
+    return path
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """Collects every text that Pillow is told to draw."""
+    drawn = []
+    draw_text = ImageDraw.ImageDraw.text
+
+    def text(self, xy, text, *args, **kwargs):
+        drawn.append(text)
+        return draw_text(self, xy, text, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    return drawn
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from PIL import Image
-from PIL import ImageDraw
 from PIL import ImageSequence
 
 from keras_ssgan import animation
@@ -33,29 +32,15 @@ def frames(path):
     return zip(*pairs, strict=True)
 
 
-@pytest.fixture
-def captions(monkeypatch):
-    """Collects every text that Pillow is told to draw."""
-    drawn = []
-    draw_text = ImageDraw.ImageDraw.text
-
-    def text(self, xy, text, *args, **kwargs):
-        drawn.append(text)
-        return draw_text(self, xy, text, *args, **kwargs)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return drawn
-
-
 class TestTraining:
     @pytest.mark.parametrize("mode", ["L", "RGB"])
     def test_frames_are_the_grids_in_order_under_a_caption(
-        self, mode, tmp_path, captions
+        self, mode, tmp_path, texts
     ):
         write_grids(tmp_path, range(1, 13), mode=mode)
         animation.training(tmp_path, tmp_path / "training.gif")
         images, durations = frames(tmp_path / "training.gif")
-        assert captions == [f"Epoch {i} of 12" for i in range(1, 13)]
+        assert texts == [f"Epoch {i} of 12" for i in range(1, 13)]
         for epoch, image in enumerate(images, start=1):
             grid, caption = image[-80:], image[:-80]
             with Image.open(tmp_path / f"epoch_{epoch:03d}.png") as source:
@@ -80,13 +65,13 @@ class TestTraining:
         assert len(images) == count
         assert durations == (duration,) * (count - 1) + (2500,)
 
-    def test_a_long_run_has_100_frames_evenly_chosen(self, tmp_path, captions):
+    def test_a_long_run_has_100_frames_evenly_chosen(self, tmp_path, texts):
         # More than 999 epochs: names that do not sort as their numbers do.
         write_grids(tmp_path, range(6, 1200, 6), size=(180, 4))
         animation.training(tmp_path, tmp_path / "training.gif")
         images, _ = frames(tmp_path / "training.gif")
         assert len(images) == 100
-        shown = [int(caption.split()[1]) for caption in captions]
+        shown = [int(caption.split()[1]) for caption in texts]
         assert shown == list(range(6, 1200, 12))
 
     def test_a_single_epoch_is_a_still(self, tmp_path):

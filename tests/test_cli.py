@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import save_noise
 from PIL import Image
 
 from keras_ssgan import cli
@@ -21,15 +22,8 @@ from keras_ssgan import sampling
 @pytest.fixture(scope="module")
 def npz(tmp_path_factory):
     """40 training and 20 test images of ten classes, 8x8, as a file."""
-    rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "small.npz"
-    np.savez(
-        path,
-        x_train=rng.integers(0, 256, (40, 8, 8), dtype="uint8"),
-        y_train=np.arange(40) % 10,
-        x_test=rng.integers(0, 256, (20, 8, 8), dtype="uint8"),
-        y_test=np.arange(20) % 10,
-    )
+    save_noise(path, 40, 20)
     return str(path)
 
 

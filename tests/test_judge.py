@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import build_tiny_gan
+from conftest import copy_with_another_byte
 
 from benchmarks import judge
 from benchmarks import samples
@@ -62,11 +63,7 @@ def test_the_judge_has_the_test_error_of_its_card(mnist_path):
 
 
 def test_another_file_than_that_of_the_card_is_not_loaded(tmp_path):
-    for suffix in (".keras", ".json"):
-        shutil.copy(judge.JUDGE.with_suffix(suffix), tmp_path)
-    path = tmp_path / judge.JUDGE.name
-    with path.open("ab") as file:
-        file.write(b"!")
+    path = copy_with_another_byte(judge.JUDGE, tmp_path)
     with pytest.raises(InputError, match="not the file that its card"):
         judge.load(path)
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from PIL import Image
-from PIL import ImageDraw
 
 from keras_ssgan import plotting
 from keras_ssgan.errors import InputError
@@ -48,20 +47,6 @@ def contrast(a, b):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-@pytest.fixture
-def texts(monkeypatch):
-    """Collects every text that Pillow is told to draw."""
-    drawn = []
-    draw_text = ImageDraw.ImageDraw.text
-
-    def text(self, xy, text, *args, **kwargs):
-        drawn.append(text)
-        return draw_text(self, xy, text, *args, **kwargs)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return drawn
 
 
 class TestImageGrid:

@@ -13,6 +13,7 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
+from conftest import save_noise
 
 from benchmarks import faults
 from keras_ssgan import callbacks
@@ -28,15 +29,8 @@ BUILD_GAN = training._build_gan
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """Settings of a run on 120 training images; epochs of four steps."""
-    rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "small.npz"
-    np.savez(
-        path,
-        x_train=rng.integers(0, 256, (120, 8, 8), dtype="uint8"),
-        y_train=np.arange(120) % 10,
-        x_test=rng.integers(0, 256, (30, 8, 8), dtype="uint8"),
-        y_test=np.arange(30) % 10,
-    )
+    save_noise(path, 120, 30)
     return training.Config(
         dataset=str(path),
         preset="tiny",

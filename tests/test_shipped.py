@@ -1,10 +1,10 @@
 """The models that come with the package."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
+from conftest import copy_with_another_byte
 from PIL import Image
 
 from keras_ssgan import cli
@@ -36,11 +36,7 @@ def test_a_shipped_model_has_the_test_error_of_its_card(path, mnist_path):
 
 
 def test_another_file_than_that_of_the_card_is_refused(tmp_path):
-    for suffix in (".keras", ".json"):
-        shutil.copy(shipped.CLASSIFIER.with_suffix(suffix), tmp_path)
-    path = tmp_path / shipped.CLASSIFIER.name
-    with path.open("ab") as file:
-        file.write(b"!")
+    path = copy_with_another_byte(shipped.CLASSIFIER, tmp_path)
     with pytest.raises(InputError, match="not the file that its card"):
         shipped.verify(path)
 
