@@ -153,7 +153,9 @@ class Checkpoint(keras.callbacks.Callback):
         interrupted = self.interruption.signal is not None
         if not interrupted and time.monotonic() < self._due:
             return
-        if interrupted or not self._seems_collapsed():
+        # Before the first step there are no means to judge, nor is there
+        # anything that is not saved yet.
+        if interrupted or (batch and not self._seems_collapsed()):
             self._save(self._epoch, self._first_step + batch)
         self._due = time.monotonic() + self.every
 

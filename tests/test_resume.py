@@ -206,6 +206,16 @@ def test_a_run_cut_between_two_steps_goes_on_from_the_last_one_saved(
     assert_same_results(tmp_path, unbroken)
 
 
+def test_a_run_goes_on_where_only_the_last_step_of_an_epoch_is_left(
+    config, unbroken, tmp_path
+):
+    training.train(config, tmp_path, verbose=0, checkpoint_every=0)
+    (tmp_path / "checkpoints" / "000003-00000000.ckpt").unlink()
+    (tmp_path / "gan.keras").unlink()
+    training.train(config, tmp_path, resume=True, verbose=0)
+    assert_same_results(tmp_path, unbroken)
+
+
 def test_a_damaged_checkpoint_costs_no_more_than_its_steps(
     config, unbroken, tmp_path, at, caplog
 ):
