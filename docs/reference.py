@@ -11,6 +11,8 @@ import inspect
 import re
 from pathlib import Path
 
+import keras
+
 import keras_ssgan
 
 PAGE = Path(__file__).with_name("api.md")
@@ -49,6 +51,8 @@ Written by `python docs/reference.py` from the docstrings; do not edit it.
 `ks` is `import keras_ssgan as ks`; other modules are imported by their names.
 """
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Example):$", re.M)
+# Where Keras keeps a class, as the annotations of the signatures print it.
+_PRIVATE_PATH = re.compile(r"keras\.src\.[\w.]*\.(\w+)")
 _WIDTH = 80
 
 
@@ -153,7 +157,7 @@ def _signature(name, value):
         bases = ", ".join(base.__name__ for base in value.__bases__)
         return f"    class {name}({bases})"
     parameters = [
-        str(parameter)
+        _PRIVATE_PATH.sub(_public_path, str(parameter))
         for parameter in inspect.signature(value).parameters.values()
         if parameter.name not in ("self", "cls")
     ]
@@ -162,6 +166,14 @@ def _signature(name, value):
         return line
     arguments = "".join(f"        {parameter},\n" for parameter in parameters)
     return f"    {name}(\n{arguments}    )"
+
+
+def _public_path(match):
+    """Of a class in Keras, as users import it, such as `keras.Model`."""
+    name = match[1]
+    if not hasattr(keras, name):
+        raise ValueError(f"{match[0]} has no public name in `keras`")
+    return f"keras.{name}"
 
 
 def _to_markdown(docstring):

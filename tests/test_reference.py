@@ -78,3 +78,9 @@ def test_every_public_name_of_the_package_has_an_entry():
     for name in keras_ssgan.__all__:
         module = f"keras_ssgan.{name}"
         assert objects.get(module) or name in objects["keras_ssgan"], name
+
+
+def test_signatures_name_classes_of_keras_as_users_import_them():
+    page = reference.write_reference()
+    assert "discriminator: keras.Model" in page
+    assert "keras.src" not in page
