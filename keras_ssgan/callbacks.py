@@ -153,8 +153,8 @@ class Checkpoint(keras.callbacks.Callback):
         interrupted = self.interruption.signal is not None
         if not interrupted and time.monotonic() < self._due:
             return
-        # Before the first step there are no means to judge, nor is there
-        # anything that is not saved yet.
+        # Before the first step nothing is new since the last checkpoint, and
+        # the means of no step, which are 0, would look like a collapse.
         if interrupted or (batch and not self._seems_collapsed()):
             self._save(self._epoch, self._first_step + batch)
         self._due = time.monotonic() + self.every
