@@ -87,6 +87,26 @@ def _parse_npz(content, folder):
     datasets.load(path)
 
 
+def _shard_seeds():
+    seeds = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(
+            file,
+            x=np.arange(48, dtype="uint8").reshape(3, 4, 4),
+            y=np.arange(3),
+        )
+        seeds.append(file.getvalue())
+    return seeds
+
+
+def _parse_shards(content, folder):
+    (folder / "train-0.npz").write_bytes(content)
+    (folder / "test-0.npz").write_bytes(_shard_seeds()[0])
+    (images, _), _ = datasets.load_shards(folder)
+    images[:]
+
+
 # === Images ===
 
 # 24 bytes for each pixel of the largest image.
@@ -314,6 +334,7 @@ TARGETS = {
     "idx": Target(_idx_seeds, _parse_idx),
     "idx_gz": Target(_gzip_seeds, _parse_idx),
     "npz": Target(_npz_seeds, _parse_npz),
+    "shards": Target(_shard_seeds, _parse_shards),
     "png": Target(
         lambda: _image_seeds("PNG"), _parse_image, megabytes=_IMAGE_MEGABYTES
     ),

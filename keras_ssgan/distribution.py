@@ -460,7 +460,8 @@ def deal(model: keras.Model, x: Any) -> Any:
         `x` on one device, else the `Dealt` that this process has to train on.
 
     Raises:
-        InputError: If there are several devices, and `x` cannot be dealt out.
+        InputError: If there are several devices, and `x` cannot be dealt out
+            or an optimizer would not do there what it does on one.
     """
     devices, process, processes = _cluster(model)
     if devices == 1:
@@ -477,6 +478,8 @@ def deal(model: keras.Model, x: Any) -> Any:
         )
     if BACKEND == "torch":
         _send_from_main(model)
+    if BACKEND == "tensorflow":
+        _check_optimizers(model.optimizer.optimizers)
     # On TensorFlow `fit` takes a batch to build the model, built or not.
     return Dealt(
         x,
@@ -501,6 +504,27 @@ def _cluster(model):
         return 1, 0, 1
     devices = distribution.num_model_replicas
     return devices, distribution.data_shard_id, distribution.num_processes
+
+
+def _check_optimizers(optimizers):
+    """Refuses what Keras does before it adds up the replicas' gradients."""
+    for optimizer in optimizers:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            raise InputError(
+                "on several devices TensorFlow scales the loss of each by "
+                "itself; take mixed_bfloat16, or auto_scale_loss=False"
+            )
+        clips = (
+            optimizer.clipnorm,
+            optimizer.clipvalue,
+            optimizer.global_clipnorm,
+        )
+        if any(clips):
+            raise InputError(
+                "on several devices TensorFlow clips the gradients of each by "
+                f"itself; give {optimizer.name} no clipnorm, clipvalue or "
+                "global_clipnorm"
+            )
 
 
 def _send_from_main(model):

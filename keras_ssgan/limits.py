@@ -6,6 +6,7 @@ reasons and the counts of the inputs tried stand in `docs/safety.md`.
 
 import os
 import stat
+import zipfile
 from typing import BinaryIO
 
 from keras_ssgan.errors import InputError
@@ -20,6 +21,11 @@ EXPANSION_FLOOR = 256 << 20
 # ... may not have more than so many for each packed one. Deflate reaches 1,030,
 # MNIST 5.
 MAX_EXPANSION = 100
+
+# === Archives ===
+# Bytes of a zip archive's list of its members, at least 46 for each: 22,000
+# members, of which zipfile makes objects as it opens the archive.
+MAX_ZIP_DIRECTORY = 1 << 20
 
 # === Images ===
 # 67 megapixels, of up to 24 bytes each while an image is read: 1.6 GB.
@@ -126,3 +132,24 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         file.close()
         raise OSError("it is no regular file")
     return file
+
+
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Opens a zip archive to read, if it has no absurd number of members.
+
+    Args:
+        file: The archive, from `open_regular`.
+
+    Returns:
+        `zipfile.ZipFile`.
+
+    Raises:
+        ValueError: If the list of its members is larger than any honest one.
+        zipfile.BadZipFile: If it is no archive.
+    """
+    # zipfile reads all of the list as it opens an archive, and has no public
+    # function that tells its size before.
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    if end and end[zipfile._ECD_SIZE] > MAX_ZIP_DIRECTORY:  # type: ignore[attr-defined]
+        raise ValueError("it holds too many files")
+    return zipfile.ZipFile(file)

@@ -249,3 +249,27 @@ def test_the_batch_has_to_divide_by_the_devices(two_devices, tiny_data):
     data = datasets.MixedDataset(*tiny_data, batch_size=15)
     with pytest.raises(InputError, match="15, does not divide by 2"):
         build_tiny_gan().fit(data)
+
+
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="the others do both to the mean gradients"
+)
+@pytest.mark.parametrize(
+    "optimizer, remedy",
+    [
+        (keras.optimizers.SGD(clipnorm=1.0), "no clipnorm"),
+        (keras.optimizers.SGD(global_clipnorm=1.0), "no clipnorm"),
+        (
+            keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()),
+            "mixed_bfloat16",
+        ),
+    ],
+    ids=["clipnorm", "global_clipnorm", "loss_scale"],
+)
+def test_what_would_act_on_each_device_alone_is_refused(
+    optimizer, remedy, two_devices, tiny_data
+):
+    gan = build_tiny_gan()
+    gan.compile(discriminator_optimizer=optimizer)
+    with pytest.raises(InputError, match=remedy):
+        gan.fit(datasets.MixedDataset(*tiny_data, batch_size=16))

@@ -120,6 +120,11 @@ def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path):
     )
 
 
+def test_a_pipe_in_place_of_a_shard_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "train-0.npz")
+    assert_refused(datasets.load_shards, tmp_path, match="no regular file")
+
+
 def npz_arrays():
     return {
         "x_train": np.zeros((2, 4, 4), "uint8"),
@@ -193,6 +198,34 @@ def test_arrays_beyond_the_memory_of_the_machine_are_refused(
     assert_refused(
         datasets.load_npz, tmp_path / "data.npz", match="bytes of memory"
     )
+
+
+def add_members(path, count=25_000):
+    """Fills the list of an archive's members, which is read as it opens."""
+    with zipfile.ZipFile(path, "a") as archive:
+        for index in range(count):
+            archive.writestr(f"{index} of {count}", b"")
+
+
+def test_an_npz_of_endless_members_is_refused(tmp_path):
+    path = write_npz(tmp_path / "data.npz")
+    add_members(path, count=10)
+    datasets.load_npz(path)
+    add_members(path)
+    assert_refused(datasets.load_npz, path, match="no readable .npz")
+
+
+def test_a_shard_of_endless_members_is_refused(tmp_path):
+    arrays = npz_arrays()
+    for part in ("train", "test"):
+        np.savez(
+            tmp_path / f"{part}-0.npz",
+            x=arrays[f"x_{part}"],
+            y=arrays[f"y_{part}"],
+        )
+    datasets.load_shards(tmp_path)
+    add_members(tmp_path / "test-0.npz")
+    assert_refused(datasets.load_shards, tmp_path, match="too many files")
 
 
 # === Images ===
@@ -542,6 +575,12 @@ def test_zip_bomb_in_a_model_is_refused(write_model):
     )
     assert path.stat().st_size < MEGABYTE
     assert_refused(saving.load_model, path, match="is compressed")
+
+
+def test_a_model_of_endless_members_is_refused(write_model):
+    path = write_model()
+    add_members(path)
+    assert_refused(saving.load_model, path, match="too many files")
 
 
 def weights_with(model_file, change):

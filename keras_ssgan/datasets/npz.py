@@ -63,7 +63,7 @@ def _read_arrays(path):
     try:
         with (
             limits.open_regular(path) as file,
-            zipfile.ZipFile(file) as archive,
+            limits.open_zip(file) as archive,
         ):
             members = _find_members(path, archive)
             return [_read_array(archive, member) for member in members]

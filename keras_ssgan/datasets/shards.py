@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.checks import check_one_size
@@ -242,7 +243,10 @@ def _open_part(folder, pattern):
 def _open_shard(path):
     """Finds the images of one archive, and reads its labels."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with (
+            limits.open_regular(path) as file,
+            limits.open_zip(file) as archive,
+        ):
             shard = _find_images(path, archive)
             labels = _read_labels(archive, shard.shape[0])
             check_labels(labels, None, num_images=shard.shape[0])
