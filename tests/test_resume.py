@@ -301,6 +301,24 @@ def test_a_second_signal_does_not_wait_for_the_step(config, tmp_path, at):
     assert stop.value.exit_code == 130
 
 
+def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
+    config, unbroken, tmp_path, at
+):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    with np.load(config.dataset) as arrays:
+        for part in ("train", "test"):
+            x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+            np.savez(shards / f"{part}-0.npz", x=x, y=y)
+    streamed = dataclasses.replace(config, dataset=str(shards), stream=True)
+    at(6, send(signal.SIGINT))
+    with pytest.raises(RunStopped, match="after 1 epochs and 2 steps"):
+        training.train(streamed, tmp_path / "run", verbose=0)
+    at(-1, send(signal.SIGINT))
+    training.train(streamed, tmp_path / "run", resume=True, verbose=0)
+    assert_same_results(tmp_path / "run", unbroken)
+
+
 # === Failed ===
 
 
