@@ -450,10 +450,11 @@ def _add_predict(commands):
     add(
         "paths",
         nargs="+",
-        metavar=("[MODEL] IMAGE", "IMAGE"),
-        help="folder of a run or a .keras file (default: a classifier of "
-        "MNIST's digits that comes with the package); then files, folders "
-        "(searched with their sub-folders) or patterns such as 'scans/*.png'",
+        metavar="PATH",
+        help="folder of a run or a .keras file, or none for the classifier of "
+        "MNIST's digits that comes with the package; then images: files, "
+        "folders (searched with their sub-folders) or patterns such as "
+        "'scans/*.png'",
     )
     add(
         "--as-is",
@@ -562,9 +563,11 @@ def _add_demo(commands):
     add = parser.add_argument
     add(
         "model",
+        nargs="?",
         type=Path,
         help="folder of a run, a .keras file of a GAN, or an .onnx file that "
-        "export wrote",
+        "export wrote (default: models of MNIST's digits that come with the "
+        "package)",
     )
     add(
         "--port",

@@ -331,6 +331,25 @@ def test_predict_prints_json_or_csv_not_both(run, drawings, capsys):
     assert "not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words, missing",
+    [
+        ([], "COMMAND"),
+        (["predict"], "PATH"),
+        (["evaluate"], "model"),
+        (["export"], "model, --output"),
+    ],
+    ids=str,
+)
+def test_a_command_without_what_it_needs_is_told_what_that_is(
+    words, missing, capsys
+):
+    with pytest.raises(SystemExit) as info:
+        cli.main(words)
+    assert info.value.code == 2
+    assert f"are required: {missing}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [[], ["--as-is"]])
 def test_one_unreadable_image_leaves_no_half_answer(
     option, run, drawings, capsys

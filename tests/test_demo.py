@@ -18,6 +18,8 @@ from PIL import Image
 import keras_ssgan as ks
 from keras_ssgan import cli
 from keras_ssgan import datasets
+from keras_ssgan import runs
+from keras_ssgan import shipped
 from keras_ssgan.demo import site
 from keras_ssgan.demo import vendor
 from keras_ssgan.demo.server import Server
@@ -325,6 +327,29 @@ def test_a_classifier_alone_will_do(exported, tmp_path):
     files = site.read_models(tmp_path / "alone.onnx")
     assert "/generator.onnx" not in files
     assert not json.loads(files["/model.json"][1])["hasGenerator"]
+
+
+def test_without_a_model_it_serves_those_that_come_with_the_package():
+    import onnxruntime
+
+    files = site.read_models()
+    assert json.loads(files["/model.json"][1])["title"] == "mnist_100_labels"
+
+    def run(name, x):
+        session = onnxruntime.InferenceSession(files[name][1])
+        return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+    gan = runs.load_gan(shipped.GENERATOR)
+    latents = gan.sample_latents(8, seed=0)
+    drawn = run("/generator.onnx", latents.reshape(8, -1))
+    expected = gan.decode(latents).astype(int)
+    np.testing.assert_allclose(drawn, expected, atol=1)
+    classifier = runs.load_classifier(shipped.CLASSIFIER)
+    np.testing.assert_allclose(
+        run("/classifier.onnx", drawn[..., 0]),
+        classifier.predict(drawn[..., 0], verbose=0),
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"\x08\x07"])

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from keras_ssgan import runs
+from keras_ssgan import shipped
 from keras_ssgan.demo import vendor
 from keras_ssgan.errors import InputError
 from keras_ssgan.types import PathLike
@@ -38,13 +39,16 @@ def read_page() -> dict[str, tuple[str, bytes]]:
     return files | {f"/vendor/{file.name}": _read(file) for file in runtime}
 
 
-def read_models(path: PathLike) -> dict[str, tuple[str, bytes]]:
+def read_models(
+    path: PathLike | None = None,
+) -> dict[str, tuple[str, bytes]]:
     """Reads the models of the page, exporting them where they are not yet.
 
     Args:
         path: Folder of a run or a `.keras` file of a GAN, which is exported to
             ONNX first; or a classifier as `keras-ssgan export` wrote it,
             `NAME.onnx`, with the generator if `NAME_generator.onnx` is beside.
+            `None` for the models of MNIST's digits that come with the package.
 
     Returns:
         Dict as from `read_page`.
@@ -53,20 +57,30 @@ def read_models(path: PathLike) -> dict[str, tuple[str, bytes]]:
         InputError: If there is no such model, the page cannot draw for it, or a
             package is missing.
     """
-    path = Path(path)
-    if path.suffix == ".onnx":
-        return _read_onnx(path, path)
+    if path is None:
+        # One that classifies well, and one that draws well.
+        source, drawing = shipped.CLASSIFIER, shipped.GENERATOR
+        for model in (source, drawing):
+            shipped.verify(model)
+    else:
+        source = drawing = Path(path)
+    if source.suffix == ".onnx":
+        return _read_onnx(source, source)
     with tempfile.TemporaryDirectory(prefix="keras-ssgan-") as folder:
-        return _read_onnx(_export(path, Path(folder)), path)
+        return _read_onnx(_export(source, drawing, Path(folder)), source)
 
 
-def _export(path, folder):
-    """Writes both networks of a run; returns the path of the classifier."""
+def _export(source, drawing, folder):
+    """Writes a classifier, and the generator of the same or another model.
+
+    Returns:
+        Path of the classifier.
+    """
     from keras_ssgan import export
 
-    gan = runs.load_gan(path)
-    classifier = runs.load_classifier(path)
-    names = runs.load_class_names(path, classifier.output_shape[-1])
+    gan = runs.load_gan(drawing)
+    classifier = runs.load_classifier(source)
+    names = runs.load_class_names(source, classifier.output_shape[-1])
     export.export_generator(gan, folder / "model")
     return export.export_classifier(
         classifier, folder / "model", formats="onnx", class_names=names
