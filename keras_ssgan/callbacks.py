@@ -87,7 +87,10 @@ class StopOnFailure(keras.callbacks.Callback):
             reason = "a loss is NaN or infinite"
         if reason:
             raise _failure(
-                f"{reason} in epoch {epoch + 1}", self.checkpoints, self.folder
+                f"{reason} in epoch {epoch + 1}",
+                self.model,
+                self.checkpoints,
+                self.folder,
             )
 
 
@@ -181,7 +184,10 @@ class Checkpoint(keras.callbacks.Callback):
             self.checkpoints.save(self.model, progress)
         except FloatingPointError as error:
             raise _failure(
-                f"{error} after {progress}", self.checkpoints, self.folder
+                f"{error} after {progress}",
+                self.model,
+                self.checkpoints,
+                self.folder,
             ) from None
         signal = self.interruption.signal
         if signal is not None:
@@ -198,7 +204,7 @@ def _find_collapse(gan, folder, means):
     )
 
 
-def _failure(reason, checkpoints, folder):
+def _failure(reason, gan, checkpoints, folder):
     message = (
         f"{reason}; start another run with another --seed, a larger "
         "--batch-size or --dtype float32"
@@ -206,7 +212,8 @@ def _failure(reason, checkpoints, folder):
     saved = checkpoints.progress
     if saved is not None:
         message += f"; the state after {saved} is kept"
-        if saved.epoch:
+        # A learning rate that falls over the run allows no shorter one.
+        if saved.epoch and isinstance(gan.learning_rate, float):
             message += (
                 f", and {runs.resume_command(folder)} --epochs {saved.epoch} "
                 "writes its results"

@@ -138,6 +138,7 @@ def _evaluate(arguments):
         _refuse_existing(arguments.output)
     model = runs.load_classifier(arguments.model)
     dataset = datasets.load(arguments.dataset)
+    _check_fit(model, dataset, arguments)
     probabilities = model.predict(
         dataset.x_test, batch_size=256, verbose=_verbosity(arguments)
     )
@@ -165,12 +166,35 @@ def _evaluate(arguments):
         print(f"Written to {arguments.output}: report.md and its pictures")
 
 
+def _check_fit(model, dataset, arguments):
+    """Refuses a dataset of other classes or channels than the model's."""
+    for things, of_model, of_dataset in (
+        ("classes", model.output_shape[-1], dataset.num_classes),
+        ("channels", _channels(model), dataset.channels),
+    ):
+        if of_model != of_dataset:
+            raise InputError(
+                f"{arguments.model} is for {of_model} {things} and "
+                f"{arguments.dataset} has {of_dataset}; give --dataset the "
+                "one that it was trained with"
+            )
+
+
+def _channels(model):
+    return model.input_shape[3] if len(model.input_shape) == 4 else 1
+
+
 def _predict(arguments):
     from keras_ssgan import datasets
     from keras_ssgan import runs
 
     path, images = _model_and_images(arguments.paths)
     model = runs.load_classifier(path)
+    if _channels(model) != 1:
+        raise InputError(
+            f"{path} takes images in colour, and predict reads them in grey; "
+            "load it with keras.saving.load_model"
+        )
     files = datasets.find_images(images)
     normalize = not arguments.as_is and runs.learnt_from_mnist_format(path)
     read = datasets.read_digit if normalize else datasets.read_image
@@ -208,6 +232,8 @@ def _generate(arguments):
             f"{arguments.output} would be a still; give --interpolate too, or "
             "an --output that ends in .png"
         )
+    if not animated and arguments.output.suffix.lower() != ".png":
+        raise InputError(f"{arguments.output} has to end in .png or .gif")
     if arguments.model is None:
         shipped.verify(shipped.GENERATOR)
         arguments.model = shipped.GENERATOR
@@ -636,10 +662,15 @@ def _choose_backend(name):
         ) from None
 
 
+# Categories of control characters, and of what stands for bytes of a file name
+# that are no UTF-8.
+_UNSHOWN = ("Cc", "Cs")
+
+
 def _one_line(message):
     """What a terminal may show: file names and files can hold anything."""
     return "".join(
-        "\ufffd" if unicodedata.category(character) == "Cc" else character
+        "\ufffd" if unicodedata.category(character) in _UNSHOWN else character
         for character in " ".join(str(message).split())
     )
 

@@ -10,6 +10,7 @@ from keras_ssgan import calibration
 from keras_ssgan import evaluation
 from keras_ssgan import files
 from keras_ssgan import plotting
+from keras_ssgan.errors import InputError
 from keras_ssgan.types import PathLike
 
 # Mistakes that are shown.
@@ -41,7 +42,7 @@ def write_report(
         names: K names of the classes.
 
     Raises:
-        FileExistsError: If the folder is there already.
+        InputError: If the folder cannot be made, or is there already.
     """
     folder = Path(folder)
     bins = calibration.reliability(labels, probabilities)
@@ -61,7 +62,12 @@ def write_report(
         for index in worst
     ]
 
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made: {error.strerror}"
+        ) from None
     plotting.confusion_matrix(report["confusion"], names).save(
         folder / "confusion.png"
     )

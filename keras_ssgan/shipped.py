@@ -15,7 +15,7 @@ from keras_ssgan.errors import InputError
 _PACKAGE = Path(__file__).parent
 _INSIDE = _PACKAGE / "saved_models"
 FOLDER = _INSIDE if _INSIDE.is_dir() else _PACKAGE.with_name("saved_models")
-# What `predict` and `generate` take where no model is named.
+# What `predict`, `generate` and `demo` take where no model is named.
 CLASSIFIER = FOLDER / "mnist_100_labels.keras"
 GENERATOR = FOLDER / "mnist_drawing.keras"
 

@@ -39,8 +39,11 @@ from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import get_preset
 from keras_ssgan.types import PathLike
 
-# Disk full or over quota, file too large, no right to write, disk broken.
+# Disk full or over quota, file too large, no right to write, disk broken, a
+# file where a folder should be.
 _DISK_ERRORS = (
+    errno.ENOTDIR,
+    errno.EEXIST,
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -102,8 +105,15 @@ class Config:
                 object.__setattr__(self, name, getattr(preset, name))
             if getattr(self, name) < 1:
                 raise InputError(f"{name} has to be at least 1")
+        # `from_preset` counts on from it, and PyTorch takes no larger ones.
+        if not 0 <= self.seed < 2**31 - 3:
+            raise InputError(
+                f"seed is {self.seed}; give one from 0 to {2**31 - 4}"
+            )
         try:
-            keras.dtype_policies.get(self.dtype)
+            policy = keras.dtype_policies.get(self.dtype)
+            if not keras.backend.is_float_dtype(policy.compute_dtype):
+                raise ValueError
         except (ValueError, TypeError):
             raise InputError(
                 f"dtype {self.dtype!r} is unknown; use float32, "
@@ -156,6 +166,12 @@ def load_split(config: Config) -> Split:
         InputError: If the dataset or the labels asked for are not there.
     """
     dataset = datasets.load(config.dataset, config.stream)
+    if dataset.channels != 1:
+        raise InputError(
+            f"{config.dataset} holds images of {dataset.channels} channels, "
+            "and the presets are for grey ones; convert them, or build "
+            "networks of your own"
+        )
     keep = config.labels
     if keep is None:
         complete = np.all(dataset.y_train >= 0)
@@ -327,6 +343,11 @@ def _start(config, folder, gan, steps_per_epoch, checkpoints):
             f"steps and has {steps_per_epoch} now; resume with the images that "
             "the run was started with"
         )
+    elif progress.epoch > config.epochs:
+        raise InputError(
+            f"the run has {progress.epoch} epochs behind it; give --epochs "
+            f"{progress.epoch} or more"
+        )
     elif progress.step and config.distribute:
         raise InputError(
             "the run was stopped within an epoch, and in several processes it "
@@ -445,13 +466,13 @@ def train_baseline(config: Config, split: Split, steps: int) -> keras.Model:
     """Trains the preset's discriminator on the labelled images alone.
 
     The same network from the same weights, the same optimizer and number of
-    steps; no unlabelled image and no generator.
+    images, each labelled one many times; no unlabelled one and no generator.
 
     Args:
         config: A `Config`.
         split: A `Split`.
-        steps: int, steps that the GAN was trained for; rounded up to whole
-            epochs.
+        steps: int, steps of `config.batch_size` images that the GAN was
+            trained for; rounded up to whole epochs.
 
     Returns:
         A classifier, as `SemiSupervisedGAN.classifier` gives it, calibrated

@@ -4,6 +4,8 @@ import csv
 import importlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -329,6 +331,81 @@ def test_predict_prints_json_or_csv_not_both(run, drawings, capsys):
         cli.main(["predict", str(run), str(drawings), "--json", "--csv"])
     assert info.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+def _save_npz(path, image_shape=(8, 8), num_classes=10):
+    images = np.zeros((2 * num_classes, *image_shape), "uint8")
+    labels = np.arange(2 * num_classes) % num_classes
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    return path
+
+
+@pytest.mark.parametrize(
+    "classes, shape, message",
+    [
+        (12, (8, 8), "for 10 classes and .* has 12"),
+        (3, (8, 8), "for 10 classes and .* has 3"),
+        (10, (8, 8, 3), "for 1 channels and .* has 3"),
+    ],
+)
+def test_a_model_is_not_evaluated_on_what_it_is_not_for(
+    classes, shape, message, run, tmp_path, capsys
+):
+    other = _save_npz(tmp_path / "other.npz", shape, classes)
+    arguments = ["evaluate", run, "--dataset", other]
+    assert re.search(message, _fails_with_one_line(arguments, capsys))
+
+
+def test_a_report_is_not_written_into_a_file(run, npz, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["evaluate", run, "--dataset", npz]
+    arguments += ["--output", tmp_path / "file" / "report"]
+    assert "cannot be made" in _fails_with_one_line(arguments, capsys)
+
+
+def test_colour_is_refused_before_anything_is_written(tmp_path, capsys):
+    colour = _save_npz(tmp_path / "colour.npz", (8, 8, 3))
+    arguments = ["train", "--dataset", colour, "--preset", "tiny"]
+    arguments += ["--output", tmp_path / "run"]
+    assert "3 channels" in _fails_with_one_line(arguments, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_put_into_a_file(npz, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["train", "--dataset", npz, "--preset", "tiny"]
+    arguments += ["--labels", "20", "--output", tmp_path / "file" / "run"]
+    message = _fails_with_one_line(arguments, capsys)
+    assert "Not a directory" in message
+
+
+@pytest.mark.parametrize(
+    "option, value", [("--seed", str(2**31)), ("--dtype", "int32")]
+)
+def test_settings_that_no_backend_takes_are_refused(
+    option, value, npz, tmp_path, capsys
+):
+    arguments = ["train", "--dataset", npz, "--output", tmp_path / "run"]
+    assert value in _fails_with_one_line([*arguments, option, value], capsys)
+
+
+def test_a_run_is_not_resumed_to_fewer_epochs_than_it_has(
+    run, npz, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    arguments = ["train", "--resume", "--output", folder]
+    assert cli.main([str(a) for a in [*arguments, "--epochs", "2"]]) == 0
+    config = (folder / "config.json").read_text()
+    capsys.readouterr()
+    message = _fails_with_one_line([*arguments, "--epochs", "1"], capsys)
+    assert "give --epochs 2 or more" in message
+    assert (folder / "config.json").read_text() == config
+
+
+def test_pictures_are_png_or_gif(run, tmp_path, capsys):
+    arguments = ["generate", run, "--output", tmp_path / "digits.txt"]
+    assert ".png or .gif" in _fails_with_one_line(arguments, capsys)
 
 
 @pytest.mark.parametrize(

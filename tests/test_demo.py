@@ -199,6 +199,19 @@ def test_a_port_that_cannot_be_had_is_one_line(port, server, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "error, said", [(BrokenPipeError(), ""), (ValueError(), "Traceback")]
+)
+def test_a_page_that_is_left_while_it_loads_is_no_error(
+    error, said, server, capsys
+):
+    try:
+        raise error
+    except type(error):
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert bool(said) == bool(capsys.readouterr().err)
+
+
 # === What runs the models in the browser ===
 
 

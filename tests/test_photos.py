@@ -318,6 +318,12 @@ def test_a_pattern_may_reach_into_folders_and_match_them(tree):
     assert datasets.find_images([tree / "su?" / "d*"]) == deep
 
 
+def test_a_pattern_gives_each_image_once(tree):
+    found = datasets.find_images([tree / "**"])
+    assert len(found) == len(set(found))
+    assert set(datasets.find_images([tree])) < set(found)
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tree):
     path = tree / "scan[1].png"
     path.touch()

@@ -9,6 +9,7 @@ from PIL import Image
 from keras_ssgan import calibration
 from keras_ssgan import evaluation
 from keras_ssgan import report
+from keras_ssgan.errors import InputError
 
 pytestmark = pytest.mark.any_backend
 
@@ -86,7 +87,7 @@ def test_without_a_mistake_there_is_no_picture_of_one(case, tmp_path):
 
 def test_a_folder_that_is_there_is_not_touched(case, tmp_path):
     (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(InputError, match="cannot be made"):
         write(tmp_path, case)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 

@@ -44,6 +44,11 @@ class Dataset:
     class_names: list[str]
 
     @property
+    def channels(self) -> int:
+        """Channels of its images: 1 where they have no axis for them."""
+        return self.x_train.shape[3] if len(self.x_train.shape) == 4 else 1
+
+    @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)

@@ -378,7 +378,7 @@ def _list_classes(path, image_size):
 
 def _read_shape(file):
     """Height and width of an image, upright, from the head of its file."""
-    with Image.open(file) as image:
+    with open_image(file) as image:
         width, height = image.size
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return (width, height) if orientation > 4 else (height, width)

@@ -89,7 +89,10 @@ def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     files = []
     for path in map(Path, paths):
         names = [path] if path.exists() else _match(path)
-        found = [file for name in names for file in _expand(name)]
+        # Once each: `**` matches a folder, and what is in it.
+        found = list(
+            dict.fromkeys(file for name in names for file in _expand(name))
+        )
         if not found:
             raise InputError(
                 f"{path} stands for no image; give files, folders of images "

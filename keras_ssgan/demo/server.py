@@ -7,7 +7,9 @@ reaches the file system.
 
 import http.server
 import socketserver
+import sys
 from http import HTTPStatus
+from typing import Any
 
 from keras_ssgan.errors import InputError
 
@@ -62,6 +64,11 @@ class Server(socketserver.ThreadingTCPServer):
         self.hosts = {f"{ADDRESS}:{port}", f"localhost:{port}"}
         if port == 80:
             self.hosts |= {ADDRESS, "localhost"}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A page that is left while it loads is no error.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
