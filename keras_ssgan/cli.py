@@ -232,6 +232,10 @@ def _generate(arguments):
             f"{arguments.output} would be a still; give --interpolate too, or "
             "an --output that ends in .png"
         )
+    if arguments.by_class and arguments.count:
+        raise InputError(
+            "--by-class draws --columns images of each class; leave --count out"
+        )
     if not animated and arguments.output.suffix.lower() != ".png":
         raise InputError(f"{arguments.output} has to end in .png or .gif")
     if arguments.model is None:

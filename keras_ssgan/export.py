@@ -511,7 +511,9 @@ def _write_openvino(model, path, job):
 def _write_saved_model(model, path, job):
     _keras_export(model, path, "tf_saved_model")
     (Path(path) / "assets.extra").mkdir()
-    (Path(path) / "assets.extra" / "labels.txt").write_text(_labels_file(job))
+    (Path(path) / "assets.extra" / "labels.txt").write_text(
+        _labels_file(job), encoding="utf-8"
+    )
 
 
 def _write_litert(model, path, job, **kwargs):

@@ -86,7 +86,7 @@ def write_report(
         "mistakes": mistakes,
     }
     files.write_json(folder / "report.json", content)
-    (folder / "report.md").write_text(_markdown(content))
+    (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
 
 
 def worst_mistakes(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

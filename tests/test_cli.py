@@ -403,6 +403,12 @@ def test_a_run_is_not_resumed_to_fewer_epochs_than_it_has(
     assert (folder / "config.json").read_text() == config
 
 
+def test_a_count_of_images_does_not_go_with_classes(run, tmp_path, capsys):
+    arguments = ["generate", run, "--by-class", "--count", "5"]
+    arguments += ["--output", tmp_path / "digits.png"]
+    assert "leave --count out" in _fails_with_one_line(arguments, capsys)
+
+
 def test_pictures_are_png_or_gif(run, tmp_path, capsys):
     arguments = ["generate", run, "--output", tmp_path / "digits.txt"]
     assert ".png or .gif" in _fails_with_one_line(arguments, capsys)
