@@ -137,15 +137,16 @@ def _evaluate(arguments):
     if arguments.output is not None:
         _refuse_existing(arguments.output)
     model = runs.load_classifier(arguments.model)
-    dataset = datasets.load(arguments.dataset)
-    _check_fit(model, dataset, arguments)
+    name = _dataset_of(arguments) or "mnist"
+    dataset = datasets.load(name)
+    _check_fit(model, dataset, arguments.model, name)
     probabilities = model.predict(
         dataset.x_test, batch_size=256, verbose=_verbosity(arguments)
     )
     figures = evaluation.classification_report(
         dataset.y_test, probabilities, runs.temperature_of(model)
     )
-    title = f"Test images of {arguments.dataset}, by {arguments.model}"
+    title = f"Test images of {name}, by {arguments.model}"
     if arguments.output is not None:
         report.write_report(
             arguments.output,
@@ -166,7 +167,16 @@ def _evaluate(arguments):
         print(f"Written to {arguments.output}: report.md and its pictures")
 
 
-def _check_fit(model, dataset, arguments):
+def _dataset_of(arguments):
+    """The dataset that is asked for, or that of the run."""
+    from keras_ssgan import training
+
+    if arguments.dataset is None and arguments.model.is_dir():
+        return training.read_config(arguments.model).dataset
+    return arguments.dataset
+
+
+def _check_fit(model, dataset, path, name):
     """Refuses a dataset of other classes or channels than the model's."""
     for things, of_model, of_dataset in (
         ("classes", model.output_shape[-1], dataset.num_classes),
@@ -174,9 +184,8 @@ def _check_fit(model, dataset, arguments):
     ):
         if of_model != of_dataset:
             raise InputError(
-                f"{arguments.model} is for {of_model} {things} and "
-                f"{arguments.dataset} has {of_dataset}; give --dataset the "
-                "one that it was trained with"
+                f"{path} is for {of_model} {things} and {name} has "
+                f"{of_dataset}; give --dataset what it was trained with"
             )
 
 
@@ -286,13 +295,10 @@ def _export(arguments):
     from keras_ssgan import datasets
     from keras_ssgan import export
     from keras_ssgan import runs
-    from keras_ssgan import training
 
     model = runs.load_classifier(arguments.model)
     gan = runs.load_gan(arguments.model) if arguments.generator else None
-    name = arguments.dataset
-    if name is None and arguments.model.is_dir():
-        name = training.read_config(arguments.model).dataset
+    name = _dataset_of(arguments)
     samples = labels = None
     if name is not None:
         dataset = datasets.load(name)
@@ -384,8 +390,9 @@ def _add_train(commands):
         "--labels",
         type=_labels,
         metavar="N",
-        help="labels to keep, a share (0.2) or a count (100); the others are "
-        "hidden (default: the preset's share; all, if some images have none)",
+        help="labels to keep, a share (0.2; 1.0 is all) or a count (100); the "
+        "others are hidden (default: the preset's, 20 %% or 100; all, if some "
+        "images have none)",
     )
     add(
         "--validation",
@@ -459,7 +466,10 @@ def _add_evaluate(commands):
         commands, "evaluate", _evaluate, "Score a classifier on test images."
     )
     _add_model(parser)
-    parser.add_argument("--dataset", default="mnist", help="as for train")
+    parser.add_argument(
+        "--dataset",
+        help="as for train (default: the run's; mnist for a .keras file)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--output",
@@ -620,7 +630,12 @@ def _add_model(parser):
 
 def _labels(text):
     """A share if there is a decimal point, else a count."""
-    return float(text) if "." in text else int(text)
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a share such as 0.2 nor a count such as 100"
+        ) from None
 
 
 def _positive(text):
@@ -632,7 +647,12 @@ def _not_negative(text):
 
 
 def _at_least(least, text):
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no whole number"
+        ) from None
     if value < least:
         raise argparse.ArgumentTypeError(f"has to be at least {least}")
     return value

@@ -212,5 +212,10 @@ def _read_metrics(path):
 def _load(path, name):
     path = Path(path)
     if path.is_dir():
-        path = path / name
+        folder, path = path, path / name
+        if (folder / "config.json").exists() and not path.exists():
+            raise InputError(
+                f"{folder} holds a run that has not ended; finish it with: "
+                f"{resume_command(folder)}"
+            )
     return saving.load_model(path)

@@ -356,6 +356,39 @@ def test_a_model_is_not_evaluated_on_what_it_is_not_for(
     assert re.search(message, _fails_with_one_line(arguments, capsys))
 
 
+def test_a_run_is_evaluated_on_its_own_dataset(run, npz, capsys):
+    assert cli.main(["evaluate", str(run), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 20
+    assert cli.main(["evaluate", str(run), "--quiet"]) == 0
+    assert f"Test images of {npz}, by {run}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["classifier.keras", "gan.keras"])
+def test_a_run_that_has_not_ended_is_to_be_finished(
+    name, run, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / name).unlink()
+    command = "evaluate" if name == "classifier.keras" else "generate"
+    message = _fails_with_one_line([command, folder], capsys)
+    assert "not ended" in message and "train --resume" in message
+
+
+@pytest.mark.parametrize(
+    "words, remedy",
+    [
+        (["train", "--labels", "few"], "a share such as 0.2 nor a count"),
+        (["generate", "--columns", "few"], "is no whole number"),
+    ],
+)
+def test_a_number_that_is_none_is_said_to_be_none(words, remedy, capsys):
+    with pytest.raises(SystemExit) as info:
+        cli.main(words)
+    assert info.value.code == 2
+    assert remedy in capsys.readouterr().err
+
+
 def test_a_report_is_not_written_into_a_file(run, npz, tmp_path, capsys):
     (tmp_path / "file").touch()
     arguments = ["evaluate", run, "--dataset", npz]
