@@ -64,6 +64,16 @@ def _gzip_seeds():
     return [gzip.compress(content, mtime=0) for content in _idx_seeds()]
 
 
+def _saved(**arrays):
+    """The arrays in both kinds of archive that NumPy writes."""
+    archives = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, **arrays)
+        archives.append(file.getvalue())
+    return archives
+
+
 def _npz_seeds():
     images = np.arange(48, dtype="uint8").reshape(3, 4, 4)
     labels = np.arange(3)
@@ -73,12 +83,7 @@ def _npz_seeds():
         "x_test": images.astype("float32"),
         "y_test": labels.astype("uint8"),
     }
-    seeds = []
-    for save in (np.savez, np.savez_compressed):
-        file = io.BytesIO()
-        save(file, **arrays)
-        seeds.append(file.getvalue())
-    return seeds
+    return _saved(**arrays)
 
 
 def _parse_npz(content, folder):
@@ -87,17 +92,10 @@ def _parse_npz(content, folder):
     datasets.load(path)
 
 
+@functools.cache
 def _shard_seeds():
-    seeds = []
-    for save in (np.savez, np.savez_compressed):
-        file = io.BytesIO()
-        save(
-            file,
-            x=np.arange(48, dtype="uint8").reshape(3, 4, 4),
-            y=np.arange(3),
-        )
-        seeds.append(file.getvalue())
-    return seeds
+    images = np.arange(48, dtype="uint8").reshape(3, 4, 4)
+    return _saved(x=images, y=np.arange(3))
 
 
 def _parse_shards(content, folder):

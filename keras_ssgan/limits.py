@@ -4,9 +4,11 @@ A bound refuses what no honest file needs, before memory is taken for it; the
 reasons and the counts of the inputs tried stand in `docs/safety.md`.
 """
 
+import contextlib
 import os
 import stat
 import zipfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from keras_ssgan.errors import InputError
@@ -134,22 +136,27 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
     return file
 
 
-def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+@contextlib.contextmanager
+def open_zip(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
     """Opens a zip archive to read, if it has no absurd number of members.
 
     Args:
-        file: The archive, from `open_regular`.
+        path: The archive, a regular file.
 
-    Returns:
+    Yields:
         `zipfile.ZipFile`.
 
     Raises:
+        OSError: If there is no such file, or it is something else.
         ValueError: If the list of its members is larger than any honest one.
         zipfile.BadZipFile: If it is no archive.
     """
-    # zipfile reads all of the list as it opens an archive, and has no public
-    # function that tells its size before.
-    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    if end and end[zipfile._ECD_SIZE] > MAX_ZIP_DIRECTORY:  # type: ignore[attr-defined]
-        raise ValueError("it holds too many files")
-    return zipfile.ZipFile(file)
+    with open_regular(path) as file:
+        # zipfile reads all of the list as it opens an archive, and has no
+        # public function that tells its size before.
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        size = end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]
+        if size > MAX_ZIP_DIRECTORY:
+            raise ValueError("it holds too many files")
+        with zipfile.ZipFile(file) as archive:
+            yield archive

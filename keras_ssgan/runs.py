@@ -212,10 +212,10 @@ def _read_metrics(path):
 def _load(path, name):
     path = Path(path)
     if path.is_dir():
-        folder, path = path, path / name
-        if (folder / "config.json").exists() and not path.exists():
+        if (path / "config.json").exists() and not (path / name).exists():
             raise InputError(
-                f"{folder} holds a run that has not ended; finish it with: "
-                f"{resume_command(folder)}"
+                f"{path} holds a run that has not ended; finish it with: "
+                f"{resume_command(path)}"
             )
+        path = path / name
     return saving.load_model(path)

@@ -79,7 +79,7 @@ def _check(path):
     """Raises an exception on a file that is not to be loaded."""
     if path.suffix != ".keras":
         raise ValueError("its name has to end in .keras")
-    with limits.open_regular(path) as file, limits.open_zip(file) as archive:
+    with limits.open_zip(path) as archive:
         _check_members(archive, path.stat().st_size)
         config = text_files.parse_json(archive.read(_CONFIG))
         _check_config(config)

@@ -41,9 +41,7 @@ from keras_ssgan.types import PathLike
 
 # Disk full or over quota, file too large, no right to write, disk broken, a
 # file where a folder should be.
-_DISK_ERRORS = (
-    errno.ENOTDIR,
-    errno.EEXIST,
+_WRITE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -51,6 +49,8 @@ _DISK_ERRORS = (
     errno.EACCES,
     errno.EPERM,
     errno.EIO,
+    errno.ENOTDIR,
+    errno.EEXIST,
 )
 _logger = logging.getLogger(__name__)
 
@@ -317,7 +317,7 @@ def _resumable(folder):
             f"stopped; go on with: {command}", 128 + signal.SIGINT
         ) from None
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in _WRITE_ERRORS:
             raise
         message = f"could not write to {folder}: {os.strerror(error.errno)}"
         if (folder / "config.json").exists():

@@ -114,16 +114,23 @@ def assert_same_state(gan, expected):
         np.testing.assert_array_equal(value, other)
 
 
-def save_noise(path, num_train, num_test):
-    """An `.npz` of 8x8 images of ten classes, the same every time."""
+def save_noise(path, num_train, num_test, image_shape=(8, 8), num_classes=10):
+    """An `.npz` of small images, the same every time."""
     rng = np.random.default_rng(0)
     np.savez(
         path,
-        x_train=rng.integers(0, 256, (num_train, 8, 8), dtype="uint8"),
-        y_train=np.arange(num_train) % 10,
-        x_test=rng.integers(0, 256, (num_test, 8, 8), dtype="uint8"),
-        y_test=np.arange(num_test) % 10,
+        x_train=rng.integers(0, 256, (num_train, *image_shape), dtype="uint8"),
+        y_train=np.arange(num_train) % num_classes,
+        x_test=rng.integers(0, 256, (num_test, *image_shape), dtype="uint8"),
+        y_test=np.arange(num_test) % num_classes,
     )
+
+
+def save_shards(folder, arrays):
+    """The arrays of such an `.npz`, a shard for each part."""
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        np.savez(folder / f"{part}-0.npz", x=x, y=y)
 
 
 def copy_with_another_byte(model, folder):

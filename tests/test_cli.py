@@ -49,6 +49,14 @@ def _fails_with_one_line(arguments, capsys):
     return captured.err
 
 
+def _is_refused_with_usage(words, capsys):
+    """Runs words that the command line has no use for; returns what it said."""
+    with pytest.raises(SystemExit) as info:
+        cli.main(words)
+    assert info.value.code == 2
+    return capsys.readouterr().err
+
+
 def _python(code, **environment):
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -327,17 +335,10 @@ def test_csv_quotes_a_file_name_with_a_comma(run, drawings, capsys):
 
 
 def test_predict_prints_json_or_csv_not_both(run, drawings, capsys):
-    with pytest.raises(SystemExit) as info:
-        cli.main(["predict", str(run), str(drawings), "--json", "--csv"])
-    assert info.value.code == 2
-    assert "not allowed with" in capsys.readouterr().err
-
-
-def _save_npz(path, image_shape=(8, 8), num_classes=10):
-    images = np.zeros((2 * num_classes, *image_shape), "uint8")
-    labels = np.arange(2 * num_classes) % num_classes
-    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
-    return path
+    error = _is_refused_with_usage(
+        ["predict", str(run), str(drawings), "--json", "--csv"], capsys
+    )
+    assert "not allowed with" in error
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,8 @@ def _save_npz(path, image_shape=(8, 8), num_classes=10):
 def test_a_model_is_not_evaluated_on_what_it_is_not_for(
     classes, shape, message, run, tmp_path, capsys
 ):
-    other = _save_npz(tmp_path / "other.npz", shape, classes)
+    other = tmp_path / "other.npz"
+    save_noise(other, 40, 40, shape, classes)
     arguments = ["evaluate", run, "--dataset", other]
     assert re.search(message, _fails_with_one_line(arguments, capsys))
 
@@ -383,10 +385,8 @@ def test_a_run_that_has_not_ended_is_to_be_finished(
     ],
 )
 def test_a_number_that_is_none_is_said_to_be_none(words, remedy, capsys):
-    with pytest.raises(SystemExit) as info:
-        cli.main(words)
-    assert info.value.code == 2
-    assert remedy in capsys.readouterr().err
+    error = _is_refused_with_usage(words, capsys)
+    assert remedy in error
 
 
 def test_a_report_is_not_written_into_a_file(run, npz, tmp_path, capsys):
@@ -397,7 +397,8 @@ def test_a_report_is_not_written_into_a_file(run, npz, tmp_path, capsys):
 
 
 def test_colour_is_refused_before_anything_is_written(tmp_path, capsys):
-    colour = _save_npz(tmp_path / "colour.npz", (8, 8, 3))
+    colour = tmp_path / "colour.npz"
+    save_noise(colour, 40, 40, (8, 8, 3))
     arguments = ["train", "--dataset", colour, "--preset", "tiny"]
     arguments += ["--output", tmp_path / "run"]
     assert "3 channels" in _fails_with_one_line(arguments, capsys)
@@ -460,10 +461,8 @@ def test_pictures_are_png_or_gif(run, tmp_path, capsys):
 def test_a_command_without_what_it_needs_is_told_what_that_is(
     words, missing, capsys
 ):
-    with pytest.raises(SystemExit) as info:
-        cli.main(words)
-    assert info.value.code == 2
-    assert f"are required: {missing}" in capsys.readouterr().err
+    error = _is_refused_with_usage(words, capsys)
+    assert f"are required: {missing}" in error
 
 
 @pytest.mark.parametrize("option", [[], ["--as-is"]])

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import save_noise
+from conftest import save_shards
 
 from benchmarks import faults
 from keras_ssgan import callbacks
@@ -307,9 +308,7 @@ def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
     shards = tmp_path / "shards"
     shards.mkdir()
     with np.load(config.dataset) as arrays:
-        for part in ("train", "test"):
-            x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-            np.savez(shards / f"{part}-0.npz", x=x, y=y)
+        save_shards(shards, arrays)
     streamed = dataclasses.replace(config, dataset=str(shards), stream=True)
     at(6, send(signal.SIGINT))
     with pytest.raises(RunStopped, match="after 1 epochs and 2 steps"):

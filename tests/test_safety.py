@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import build_tiny_gan
+from conftest import save_shards
 from PIL import Image
 
 from keras_ssgan import cli
@@ -216,13 +217,7 @@ def test_an_npz_of_endless_members_is_refused(tmp_path):
 
 
 def test_a_shard_of_endless_members_is_refused(tmp_path):
-    arrays = npz_arrays()
-    for part in ("train", "test"):
-        np.savez(
-            tmp_path / f"{part}-0.npz",
-            x=arrays[f"x_{part}"],
-            y=arrays[f"y_{part}"],
-        )
+    save_shards(tmp_path, npz_arrays())
     datasets.load_shards(tmp_path)
     add_members(tmp_path / "test-0.npz")
     assert_refused(datasets.load_shards, tmp_path, match="too many files")

@@ -61,10 +61,7 @@ def load_npz(path: str | os.PathLike) -> Parts:
 
 def _read_arrays(path):
     try:
-        with (
-            limits.open_regular(path) as file,
-            limits.open_zip(file) as archive,
-        ):
+        with limits.open_zip(path) as archive:
             members = _find_members(path, archive)
             return [_read_array(archive, member) for member in members]
     except FileNotFoundError:

@@ -156,7 +156,13 @@ class ShardedImages(StreamedImages):
                     images[places] = whole[inside]
                 else:
                     self._read_bytes(shard, inside, images, places)
-            except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+                zipfile.BadZipFile,
+                zlib.error,
+            ) as error:
                 raise InputError(
                     f"{shard.path} cannot be read any more ({error}); leave "
                     "the shards as they are during a run"
@@ -209,7 +215,7 @@ def _decompress(shard):
         uint8 array of shape `(n, bytes of an image)`.
     """
     _check_size(shard, os.path.getsize(shard.path))
-    with zipfile.ZipFile(shard.path) as archive:
+    with limits.open_zip(shard.path) as archive:
         payload = archive.read("x.npy")
     if len(payload) != shard.start + math.prod(shard.shape):
         raise EOFError("it is other than it was")
@@ -243,10 +249,7 @@ def _open_part(folder, pattern):
 def _open_shard(path):
     """Finds the images of one archive, and reads its labels."""
     try:
-        with (
-            limits.open_regular(path) as file,
-            limits.open_zip(file) as archive,
-        ):
+        with limits.open_zip(path) as archive:
             shard = _find_images(path, archive)
             labels = _read_labels(archive, shard.shape[0])
             check_labels(labels, None, num_images=shard.shape[0])
