@@ -191,6 +191,7 @@ def _parse_config(content, folder):
 
 def _metrics_seeds():
     metrics = {"class_names": ["cat", "dog"], "image_size": [28, 28]}
+    metrics["mnist_format"] = False
     metrics["test"] = {"accuracy": 0.5, "confusion": [[1, 2], [3, 4]]}
     return [json.dumps(metrics, indent=2).encode(), b"{}"]
 

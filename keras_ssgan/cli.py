@@ -26,6 +26,8 @@ from keras_ssgan.settings import presets
 BACKENDS = ("tensorflow", "jax", "torch")
 # Test images that an export is compared on.
 EXPORT_SAMPLES = 1000
+# Generated images in a row.
+COLUMNS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -245,6 +247,11 @@ def _generate(arguments):
         raise InputError(
             "--by-class draws --columns images of each class; leave --count out"
         )
+    if arguments.interpolate and arguments.columns:
+        raise InputError(
+            "--interpolate makes rows of as many images as it has steps; leave "
+            "--columns out"
+        )
     if not animated and arguments.output.suffix.lower() != ".png":
         raise InputError(f"{arguments.output} has to end in .png or .gif")
     if arguments.model is None:
@@ -264,7 +271,7 @@ def _generate(arguments):
         stops = gan.sample_latents(arguments.count or 5, arguments.seed)
         images = gan.decode(sampling.closed_path(stops, columns))
     else:
-        columns = arguments.columns
+        columns = arguments.columns or COLUMNS
         images = gan.generate(arguments.count or 25, seed=arguments.seed)
     if animated:
         animation.loop(images, arguments.output)
@@ -278,7 +285,7 @@ def _generate_by_class(gan, arguments):
     from keras_ssgan import runs
     from keras_ssgan import sampling
 
-    columns = arguments.columns
+    columns = arguments.columns or COLUMNS
     rows, draws = sampling.generate_by_class(gan, columns, arguments.seed)
     names = runs.load_class_names(arguments.model, gan.num_classes)
     plotting.class_grid(rows, names, columns).save(arguments.output)
@@ -297,7 +304,12 @@ def _export(arguments):
     from keras_ssgan import runs
 
     model = runs.load_classifier(arguments.model)
-    gan = runs.load_gan(arguments.model) if arguments.generator else None
+    gan = None
+    if arguments.generator:
+        gan = runs.load_gan(arguments.model)
+        if not arguments.overwrite:
+            # Before the classifier is written.
+            _refuse_existing(export.generator_file(arguments.output))
     name = _dataset_of(arguments)
     samples = labels = None
     if name is not None:
@@ -500,7 +512,7 @@ def _add_predict(commands):
         "--as-is",
         action="store_true",
         help="leave the images as they are, in grayscale, as is done for a run "
-        "whose images were not of 28x28 pixels; otherwise what stands out from "
+        "whose own were not like MNIST's; otherwise what stands out from "
         "the paper becomes light ink on black, scaled to 20x20 and centred in "
         "28x28 pixels as in MNIST",
     )
@@ -531,7 +543,12 @@ def _add_generate(commands):
         help="images (default: 25); with --interpolate, those to go between "
         "(default: 5)",
     )
-    add("--columns", type=_positive, default=5, help="in a row (default: 5)")
+    add(
+        "--columns",
+        type=_positive,
+        metavar="N",
+        help=f"images in a row (default: {COLUMNS})",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--interpolate",

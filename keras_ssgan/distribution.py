@@ -131,7 +131,8 @@ def _torch_scope(devices, distribute):
     if devices not in (None, 1):
         raise InputError(
             f"Keras {keras.version()} on PyTorch trains on one device per "
-            f"process; start {devices} processes with torchrun and distribute"
+            f"process; start {devices} processes with torchrun, and pass "
+            "distribute instead of devices"
         )
     started = torch.distributed.is_initialized()
     if not started:

@@ -204,6 +204,18 @@ def export_generator(
     return report
 
 
+def generator_file(path: PathLike) -> Path:
+    """Where `export_generator` writes.
+
+    Args:
+        path: As in `export_generator`.
+
+    Returns:
+        `pathlib.Path` of the file.
+    """
+    return Path(f"{path}_generator.onnx")
+
+
 # === Writing, comparing, and only then moving into place ===
 
 

@@ -509,10 +509,12 @@ class SemiSupervisedGAN(keras.Model):
             `evaluate` gives too.
 
         Raises:
-            InputError: If arrays are given that are no images or labels.
+            InputError: If arrays are given that are no images or labels, or
+                images of other channels than the networks'.
         """
         if isinstance(x, np.ndarray):
             checks.check_images(x)
+            self._check_channels(x)
             checks.check_labels(y, self.num_classes, len(x))
         if kwargs.get("validation_data") is not None:
             kwargs |= distribution.deal_validation(
@@ -522,6 +524,15 @@ class SemiSupervisedGAN(keras.Model):
             )
         x = distribution.deal(self, x)
         return super().fit(x, y, *args, **kwargs)
+
+    def _check_channels(self, images):
+        channels = images.shape[3] if images.ndim == 4 else 1
+        if channels != self.image_shape[-1]:
+            raise InputError(
+                f"images of shape {images.shape} have {channels} channels and "
+                f"the networks {self.image_shape[-1]}; convert the images, or "
+                "build networks for them"
+            )
 
     @trainer_step
     def train_step(self, data: Any) -> Any:

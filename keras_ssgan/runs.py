@@ -148,7 +148,7 @@ def load_image_size(path: PathLike) -> list[int]:
 
 
 def learnt_from_mnist_format(path: PathLike) -> bool:
-    """Whether the images of a run were of MNIST's size.
+    """Whether the images of a run were normalised as MNIST's are.
 
     Args:
         path: Folder of a run, or a `.keras` file.
@@ -156,7 +156,7 @@ def learnt_from_mnist_format(path: PathLike) -> bool:
     Returns:
         bool; `True` where it is not known.
     """
-    return load_image_size(path) == [28, 28]
+    return bool(_read_metrics(path).get("mnist_format", True))
 
 
 def resume_command(folder: PathLike) -> str:

@@ -287,6 +287,9 @@ def train(
             "class_names": split.class_names,
             "images": counts,
             "image_size": list(split.test[0].shape[1:3]),
+            "mnist_format": datasets.in_mnist_format(
+                _some(split.train[0])
+            ),
             "test": _test(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,
@@ -508,7 +511,7 @@ def train_baseline(config: Config, split: Split, steps: int) -> keras.Model:
 
 
 def _some(images):
-    """As many images as the statistics of features need, or a few more."""
+    """As many images as statistics need, or a few more."""
     return images[:: max(1, len(images) // 4000)]
 
 

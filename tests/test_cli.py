@@ -443,6 +443,12 @@ def test_a_count_of_images_does_not_go_with_classes(run, tmp_path, capsys):
     assert "leave --count out" in _fails_with_one_line(arguments, capsys)
 
 
+def test_columns_do_not_go_with_an_interpolation(run, tmp_path, capsys):
+    arguments = ["generate", run, "--interpolate", "3", "--columns", "2"]
+    arguments += ["--output", tmp_path / "path.png"]
+    assert "leave --columns out" in _fails_with_one_line(arguments, capsys)
+
+
 def test_pictures_are_png_or_gif(run, tmp_path, capsys):
     arguments = ["generate", run, "--output", tmp_path / "digits.txt"]
     assert ".png or .gif" in _fails_with_one_line(arguments, capsys)
@@ -640,6 +646,15 @@ def test_a_generator_that_is_not_there_leaves_nothing(run, tmp_path, capsys):
     arguments += ["--generator", "--output", tmp_path / "digits"]
     assert "is no GAN" in _fails_with_one_line(arguments, capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generator_that_is_there_already_is_kept(run, tmp_path, capsys):
+    path = tmp_path / "digits_generator.onnx"
+    path.write_bytes(b"mine")
+    arguments = ["export", run, "--formats", "keras", "--generator"]
+    arguments += ["--output", tmp_path / "digits"]
+    assert f"{path} exists already" in _fails_with_one_line(arguments, capsys)
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"mine"
 
 
 def test_a_gan_is_exported_too(run, tmp_path):

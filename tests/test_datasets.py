@@ -572,6 +572,11 @@ def test_load_tells_idx_files_from_images(tmp_path):
     np.testing.assert_array_equal(data.x_test, _arrays()["x_test"])
 
 
+def test_load_says_what_shards_are_called(tmp_path):
+    np.savez(tmp_path / "train1.npz", x=np.zeros((2, 8, 8), "uint8"))
+    assert "train-*.npz" in _refusal(datasets.load, tmp_path)
+
+
 def test_load_names_the_missing_idx_file(tmp_path):
     _save_idx(tmp_path, _arrays())
     for key in ("x_train", "x_test", "y_test"):

@@ -608,6 +608,7 @@ def test_one_optimizer_for_both_networks_is_refused():
         (lambda x, y: (np.where(x > 250, np.nan, x), y), "NaN"),
         (lambda x, y: (x.astype("int32") - 1, y), "-1"),
         (lambda x, y: (x[:, 0], y), "shape"),
+        (lambda x, y: (np.stack([x] * 3, -1), y), "3 channels.* networks 1"),
         (lambda x, y: (x, y + 1), "10"),
         (lambda x, y: (x, np.where(y == 0, -2, y)), "-2"),
         (lambda x, y: (x, y[:-1]), "39"),

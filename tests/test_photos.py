@@ -77,6 +77,40 @@ def test_ink_is_20_pixels_long_and_centred_by_mass(strokes, scale, tmp_path):
         assert center == pytest.approx(14, abs=0.3)
 
 
+@pytest.fixture
+def digits(tmp_path):
+    """Ten normalised digits of two kinds, in several sizes."""
+    drawn = [
+        _draw(strokes, (200, 200), (20, 9), 0.5 + 0.2 * number)
+        for strokes in (_SEVEN, _FOUR)
+        for number in range(5)
+    ]
+    return np.stack([_read(_paint(d, 255, 0), tmp_path) for d in drawn])
+
+
+@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
+def test_normalised_digits_are_in_mnist_format(shape, digits):
+    assert datasets.in_mnist_format(digits.reshape(shape))
+    # One in ten may be of another kind.
+    digits[3] = 0
+    assert datasets.in_mnist_format(digits.reshape(shape))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda digits: 255 - digits,
+        lambda digits: np.roll(digits, 3, axis=1),
+        lambda digits: digits[:, 2:-2, 2:-2],
+        lambda digits: digits.repeat(2, axis=1)[:, 14:42],
+        lambda digits: np.zeros_like(digits),
+    ],
+    ids=["dark on light", "off the centre", "24x24", "too tall", "blank"],
+)
+def test_other_images_of_digits_are_not(change, digits):
+    assert not datasets.in_mnist_format(change(digits))
+
+
 def test_the_proportions_stay(tmp_path):
     coverage = np.zeros((300, 200))
     coverage[20:120, 30:80] = 1

@@ -18,6 +18,7 @@ from keras_ssgan.datasets.labels import hide_labels
 from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
 from keras_ssgan.datasets.photos import find_images
+from keras_ssgan.datasets.photos import in_mnist_format
 from keras_ssgan.datasets.photos import read_digit
 from keras_ssgan.datasets.shards import load_shards
 from keras_ssgan.datasets.streams import StreamedImages
@@ -29,6 +30,7 @@ __all__ = [
     "class_names",
     "find_images",
     "hide_labels",
+    "in_mnist_format",
     "load",
     "load_digits",
     "load_idx",

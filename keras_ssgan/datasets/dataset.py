@@ -108,6 +108,11 @@ def _load_folder(path, stream):
         if not _should_stream(stream, x_train.nbytes):
             x_train = x_train[:]
         return _numbered(((x_train, y_train), test), num_classes=2)
+    if any(path.glob("*.npz")):
+        raise InputError(
+            f"{path} holds .npz files, and none is called train-*.npz, as "
+            "shards are; rename them, or give one .npz file"
+        )
     # Looks at the folder only where it has to.
     size = estimate_bytes(path) if stream is None else 0
     train, test = load_image_folder(path, stream=_should_stream(stream, size))

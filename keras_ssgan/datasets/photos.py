@@ -31,6 +31,8 @@ _LEAST_CONTRAST = 16
 _LEAST_INK = 0.2
 # Share of the ink on each side that the box may miss: specks lie there.
 _SPECKS = 0.002
+# What scaling or JPEG may have done to a normalised digit, in pixels.
+_LARGEST_ERROR = 1
 
 
 def read_digit(path: str | os.PathLike) -> np.ndarray:
@@ -68,6 +70,46 @@ def read_digit(path: str | os.PathLike) -> np.ndarray:
     )
 
 
+def in_mnist_format(images: np.ndarray) -> bool:
+    """Tells whether images look as `read_digit` gives them.
+
+    A model that learnt from such images has to be given such; one that learnt
+    from others, images like those.
+
+    Args:
+        images: uint8 array of shape `(n, height, width)` or `(n, height, width,
+            1)`.
+
+    Returns:
+        bool, `True` if nine in ten images, or more, are of 28x28 pixels, with
+        light ink on black whose box has a longer side of 20 pixels and whose
+        centre of mass is the centre.
+
+    Example:
+
+    >>> in_mnist_format(np.stack([read_digit("photo.jpg")]))
+    True
+    """
+    if images.shape[1:3] != (_IMAGE_SIZE, _IMAGE_SIZE):
+        return False
+    images = images.reshape(-1, _IMAGE_SIZE, _IMAGE_SIZE)
+    return bool(np.mean([_is_normalized(image) for image in images]) >= 0.9)
+
+
+def _is_normalized(image):
+    ink = np.where(image < 255 * _LEAST_INK, 0, image)
+    if not ink.any():
+        return False
+    profiles = [ink.sum(axis=axis, dtype="float64") for axis in (0, 1)]
+    extents = [np.flatnonzero(profile)[[0, -1]] for profile in profiles]
+    size = max(last + 1 - first for first, last in extents)
+    centers = [np.average(np.arange(_IMAGE_SIZE), weights=p) for p in profiles]
+    return bool(
+        abs(size - _INK_SIZE) <= _LARGEST_ERROR
+        and np.abs(np.subtract(centers, _CENTER)).max() <= _LARGEST_ERROR
+    )
+
+
 def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """Finds the files that a user names.
 
@@ -94,9 +136,10 @@ def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
             dict.fromkeys(file for name in names for file in _expand(name))
         )
         if not found:
+            why = "holds no image" if path.is_dir() else "does not exist"
             raise InputError(
-                f"{path} stands for no image; give files, folders of images "
-                "or patterns such as 'scans/*.png'"
+                f"{path} {why}; give files, folders of images or patterns such "
+                "as 'scans/*.png'"
             )
         files += found
     return files

@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from keras_ssgan import export
 from keras_ssgan import runs
 from keras_ssgan import shipped
 from keras_ssgan.demo import vendor
@@ -76,8 +77,6 @@ def _export(source, drawing, folder):
     Returns:
         Path of the classifier.
     """
-    from keras_ssgan import export
-
     gan = runs.load_gan(drawing)
     classifier = runs.load_classifier(source)
     names = runs.load_class_names(source, classifier.output_shape[-1])
@@ -91,7 +90,7 @@ def _read_onnx(classifier, source):
     """The models, and what the page has to know about them."""
     names = _describe(classifier)
     files = {"/classifier.onnx": _read(classifier)}
-    generator = classifier.with_name(f"{classifier.stem}_generator.onnx")
+    generator = export.generator_file(classifier.with_suffix(""))
     if generator.is_file():
         files["/generator.onnx"] = _read(generator)
     about = {
