@@ -38,7 +38,7 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt \
-		--editable '.[tensorflow,digits]'
+		--editable '.[tensorflow]'
 	touch $@
 
 .venv-test/installed: pyproject.toml constraints.txt

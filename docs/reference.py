@@ -38,6 +38,7 @@ _MODULES = (
     "keras_ssgan.augmentation",
     "keras_ssgan.callbacks",
     "keras_ssgan.plotting",
+    "keras_ssgan.propagation",
     "keras_ssgan.evaluation",
     "keras_ssgan.calibration",
     "keras_ssgan.settings",

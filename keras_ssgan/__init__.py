@@ -26,6 +26,7 @@ _MODULES = (
     "losses",
     "networks",
     "plotting",
+    "propagation",
 )
 
 __all__ = [*_HOMES, *_MODULES]

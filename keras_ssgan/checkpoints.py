@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,18 @@ class Checkpoints:
 
     Args:
         folder: Path of the folder; it is created.
+        arrays: List of NumPy arrays that belong to the run's state, too; they
+            are saved, and restored in place.
 
     Attributes:
         progress: `Progress` of the last good one; `None` while there is none.
     """
 
-    def __init__(self, folder: PathLike) -> None:
+    def __init__(
+        self, folder: PathLike, arrays: Sequence[np.ndarray] = ()
+    ) -> None:
         self.folder = Path(folder)
+        self.arrays = arrays
         self.progress: Progress | None = None
 
     def save(self, gan: SemiSupervisedGAN, progress: Progress) -> None:
@@ -79,7 +85,8 @@ class Checkpoints:
         if progress == self.progress:
             return
         arrays = [
-            np.ascontiguousarray(variable.numpy()) for variable in _state(gan)
+            *(np.ascontiguousarray(v.numpy()) for v in _state(gan)),
+            *self.arrays,
         ]
         if not all(np.isfinite(array).all() for array in arrays):
             raise FloatingPointError("a weight or a loss is NaN or infinite")
@@ -131,18 +138,22 @@ class Checkpoints:
         paths = self._paths()
         for path in reversed(paths):
             try:
-                progress, arrays = _read(path, _state(gan))
+                progress, arrays = _read(path, [*_state(gan), *self.arrays])
             except (OSError, ValueError) as error:
                 _logger.warning("Skipped the checkpoint %s: %s", path, error)
                 continue
-            for variable, array in zip(_state(gan), arrays, strict=True):
-                variable.assign(array)
+            # Those of the model come first.
+            for variable in _state(gan):
+                variable.assign(arrays.pop(0))
+            for kept, array in zip(self.arrays, arrays, strict=True):
+                kept[...] = array
             self.progress = progress
             return progress
         if paths:
             raise InputError(
                 f"none of the {len(paths)} checkpoints in {self.folder} is "
-                "good; start the run again in another folder"
+                "good; resume with the images that the run was started with, "
+                "or start it again in another folder"
             )
         return None
 
@@ -194,7 +205,7 @@ def _read(path, variables):
         for dtype, variable in zip(dtypes, variables, strict=True)
     ]
     if end + sum(sizes) != len(data):
-        raise ValueError("it is of another network")
+        raise ValueError("it is of another network, or of other images")
     arrays = []
     for variable, dtype, size in zip(variables, dtypes, sizes, strict=True):
         array = np.frombuffer(data[end : end + size], dtype)

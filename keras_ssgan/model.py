@@ -674,18 +674,38 @@ class SemiSupervisedGAN(keras.Model):
     def _moments(self, network, images, batch_size):
         """Mean and variance of each channel, `(channels,)`, in float64."""
         count, total, total_of_squares = 0, 0.0, 0.0
-        for start in range(0, len(images), batch_size):
-            batch = self.preprocess(images[start : start + batch_size])
-            with distribution.undistributed():
-                outputs = network.predict(
-                    ops.convert_to_numpy(batch), batch_size, verbose=0
-                )
+        for outputs in self._outputs(network, images, batch_size):
             outputs = outputs.reshape(-1, outputs.shape[-1]).astype("float64")
             count += len(outputs)
             total += outputs.sum(axis=0)
             total_of_squares += np.square(outputs).sum(axis=0)
         mean = total / count
         return mean, total_of_squares / count - np.square(mean)
+
+    def features(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """The discriminator's features of raw images, in inference mode.
+
+        Args:
+            images: Array, as in `fit`.
+            batch_size: int, images at a time.
+
+        Returns:
+            float32 array of shape `(n, d)`.
+        """
+        network = keras.Model(
+            self.discriminator.inputs, self.discriminator.outputs[0]
+        )
+        outputs = self._outputs(network, images, batch_size)
+        return np.concatenate([o.astype("float32") for o in outputs])
+
+    def _outputs(self, network, images, batch_size):
+        """Yields what a network of preprocessed images gives, in batches."""
+        for start in range(0, len(images), batch_size):
+            batch = self.preprocess(images[start : start + batch_size])
+            with distribution.undistributed():
+                yield network.predict(
+                    ops.convert_to_numpy(batch), batch_size, verbose=0
+                )
 
     # === Testing ===
 

@@ -32,6 +32,9 @@ class Preset:
         batch_size: Images per step.
         labeled_share: Share of labelled images in a batch; `None` for their
             share of the data.
+        propagation: Whether unlabelled images get labels from a graph, anew
+            before each epoch; where there is a run (`training.train`). See
+            `callbacks.PropagateLabels`.
         epochs: Passes over the unlabelled images.
         labels: Training labels that are kept, their share (float) or count
             (int).
@@ -53,6 +56,7 @@ class Preset:
     ema_momentum: float | None
     batch_size: int
     labeled_share: float | None
+    propagation: bool
     epochs: int
     labels: float | int
 
@@ -85,6 +89,7 @@ PRESETS = {
         ema_momentum=None,
         batch_size=128,
         labeled_share=None,
+        propagation=False,
         epochs=5,
         labels=0.2,
     ),
@@ -119,6 +124,7 @@ PRESETS = {
         ema_momentum=0.99,
         batch_size=64,
         labeled_share=0.5,
+        propagation=False,
         epochs=36,
         labels=0.2,
     ),
@@ -156,6 +162,7 @@ PRESETS = {
         ema_momentum=0.995,
         batch_size=64,
         labeled_share=0.25,
+        propagation=True,
         epochs=6,
         labels=100,
     ),
@@ -186,6 +193,7 @@ PRESETS = {
         ema_momentum=0.995,
         batch_size=64,
         labeled_share=None,
+        propagation=False,
         epochs=5,
         labels=0.2,
     ),

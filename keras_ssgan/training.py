@@ -36,6 +36,7 @@ from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.propagation import PseudoLabels
 from keras_ssgan.settings import get_preset
 from keras_ssgan.types import PathLike
 
@@ -130,12 +131,16 @@ class Split:
         validation: `(images, labels)`, possibly of length 0.
         test: `(images, labels)`.
         class_names: One name per class.
+        pseudo_labels: `PseudoLabels` of the training images, which training
+            fills; `None` where the preset does without, or has no use for
+            them.
     """
 
     train: tuple
     validation: tuple
     test: tuple
     class_names: list
+    pseudo_labels: PseudoLabels | None
 
     @property
     def labeled(self) -> tuple[np.ndarray, np.ndarray]:
@@ -182,11 +187,17 @@ def load_split(config: Config) -> Split:
         dataset.x_train, labels, config.validation, seed=config.seed
     )
     images, labels = train
+    unlabeled = np.any(labels < 0)
     return Split(
         train=(keep_labeled(images, labels), labels),
         validation=validation,
         test=(dataset.x_test, dataset.y_test),
         class_names=dataset.class_names,
+        pseudo_labels=(
+            PseudoLabels.none(len(labels))
+            if unlabeled and get_preset(config.preset).propagation
+            else None
+        ),
     )
 
 
@@ -258,7 +269,9 @@ def train(
         gan = _build_gan(config, len(split.class_names), steps)
         with _resumable(folder):
             start = time.perf_counter()
-            checkpoints = Checkpoints(folder / "checkpoints")
+            checkpoints = Checkpoints(
+                folder / "checkpoints", _arrays(split.pseudo_labels)
+            )
             progress = _start(config, folder, gan, steps_per_epoch, checkpoints)
             waiting_share = _fit(
                 config,
@@ -287,9 +300,7 @@ def train(
             "class_names": split.class_names,
             "images": counts,
             "image_size": list(split.test[0].shape[1:3]),
-            "mnist_format": datasets.in_mnist_format(
-                _some(split.train[0])
-            ),
+            "mnist_format": datasets.in_mnist_format(_some(split.train[0])),
             "test": _test(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,
@@ -388,6 +399,9 @@ def _fit(
 
         def fit(progress, epochs):
             data = mix(config, split, progress.epoch, progress.step)
+            propagation = (
+                [callbacks.PropagateLabels(data)] if split.pseudo_labels else []
+            )
             # It has Keras fetch the logs of every step.
             waiting = [callbacks.WaitingShare(data)] * _is_streamed(split)
             writers = [
@@ -414,6 +428,7 @@ def _fit(
                 ),
                 callbacks=[
                     *waiting,
+                    *propagation,
                     callbacks.StopOnFailure(checkpoints, folder),
                     callbacks.SampleGrid(folder / "samples"),
                     *writers,
@@ -457,8 +472,16 @@ def mix(
         seed=config.seed,
         initial_epoch=initial_epoch,
         initial_batch=initial_batch,
+        pseudo_labels=split.pseudo_labels,
         workers=_READERS if _is_streamed(split) else 1,
     )
+
+
+def _arrays(pseudo_labels):
+    """What a checkpoint has to hold of them."""
+    if pseudo_labels is None:
+        return []
+    return [pseudo_labels.labels, pseudo_labels.weights]
 
 
 def _is_streamed(split):

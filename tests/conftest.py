@@ -35,6 +35,7 @@ TINY = dataclasses.replace(
         (16, 3, 1, "valid"),
     ),
     generator=((12, 4, 1, "valid"), (4, 2, "same")),
+    propagation=True,
 )
 
 
@@ -58,7 +59,8 @@ def mnist_path():
 
 @pytest.fixture(autouse=True, scope="session")
 def tiny_preset():
-    """A preset `tiny`, like `compact` with a tenth of its weights."""
+    """A preset `tiny`: `compact` with a tenth of its weights, and labels
+    from a graph."""
     settings.PRESETS["tiny"] = TINY
     yield
     del settings.PRESETS["tiny"]

@@ -60,13 +60,6 @@ def test_digits_are_split_evenly_over_the_classes_and_always_alike():
     np.testing.assert_array_equal(first[1][0], second[1][0])
 
 
-def test_missing_scikit_learn_is_refused_with_the_command(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    assert "pip install scikit-learn" in _refusal(datasets.load_digits)
-
-
 def test_mnist_has_int32_labels(monkeypatch):
     x, y = np.zeros((3, 28, 28), "uint8"), np.array([1, 2, 3], "uint8")
     monkeypatch.setattr(

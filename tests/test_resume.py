@@ -258,7 +258,7 @@ def test_a_run_of_other_images_is_not_resumed(config, unbroken, tmp_path):
     shutil.copytree(unbroken, folder)
     other = dataclasses.replace(config, dataset=str(path))
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(other)))
-    with pytest.raises(InputError, match="the dataset has changed"):
+    with pytest.raises(InputError, match="that the run was started with"):
         training.train(other, folder, resume=True, verbose=0)
 
 

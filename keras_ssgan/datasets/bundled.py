@@ -48,21 +48,14 @@ def load_digits() -> Parts:
         8)`, scaled from the original 0..16 to 0..255, and labels, int32 of
         shape `(n,)`.
 
-    Raises:
-        InputError: If scikit-learn is not installed.
-
     Example:
 
     >>> (x_train, y_train), (x_test, y_test) = load_digits()
     """
-    try:
-        from sklearn import datasets
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise InputError(
-            "the digits come with scikit-learn, which is not installed; run "
-            "pip install scikit-learn"
-        ) from error
+    # Here, since it takes a second to import.
+    from sklearn import datasets
+    from sklearn.model_selection import train_test_split
+
     digits = datasets.load_digits()
     x = np.round(digits.images * 255 / 16).astype("uint8")
     y = digits.target.astype("int32")

@@ -12,6 +12,7 @@ from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
+from keras_ssgan.propagation import PseudoLabels
 
 
 class MixedDataset(keras.utils.PyDataset):
@@ -44,13 +45,19 @@ class MixedDataset(keras.utils.PyDataset):
         seed: Seed of the order of the images, a non-negative integer.
         initial_epoch: The epoch to begin with, counted from 0.
         initial_batch: The batch to begin that epoch with, counted from 0.
+        pseudo_labels: `propagation.PseudoLabels` of the images, for those
+            without a label; what is in it when a batch is made counts.
+            Batches then have weights.
         **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
             `keras.utils.PyDataset`. Streamed images gain from workers.
             Indexing an array gains nothing from them, and with workers Keras
             mixes neighbouring epochs if `fit` has to build the model first.
 
     Attributes:
+        x: The images.
+        y: Their labels, int32 of shape `(n,)`.
         epoch: The epoch that batches are drawn from.
+        first_batch: The batch of it that comes first.
         made_at: Dict from the index of a batch to when it was last made, in
             `time.perf_counter`'s seconds.
 
@@ -77,6 +84,7 @@ class MixedDataset(keras.utils.PyDataset):
         seed: int = 0,
         initial_epoch: int = 0,
         initial_batch: int = 0,
+        pseudo_labels: PseudoLabels | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(x, streams.StreamedImages):
@@ -88,9 +96,10 @@ class MixedDataset(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = initial_epoch
-        self._y = y.reshape(-1).astype("int32", copy=False)
-        self._labeled = streams.compact(np.flatnonzero(self._y >= 0), len(x))
-        self._unlabeled = streams.compact(np.flatnonzero(self._y < 0), len(x))
+        self.pseudo_labels = pseudo_labels
+        self.y = y.reshape(-1).astype("int32", copy=False)
+        self._labeled = streams.compact(np.flatnonzero(self.y >= 0), len(x))
+        self._unlabeled = streams.compact(np.flatnonzero(self.y < 0), len(x))
         self.labeled_per_batch = self._resolve_share(labeled_per_batch)
         _check_integer("initial_batch", initial_batch, at_least=0)
         if initial_batch >= self._count_batches():
@@ -98,8 +107,8 @@ class MixedDataset(keras.utils.PyDataset):
                 f"initial_batch is {initial_batch} and an epoch has "
                 f"{self._count_batches()} batches; give a smaller one"
             )
-        self._first_batch = initial_batch
-        self._x = streams.keep_labeled(x, self._y)
+        self.first_batch = initial_batch
+        self.x = streams.keep_labeled(x, self.y)
         self.made_at: dict[int, float] = {}
         self._cached_order = None
         self._epoch_begun = False
@@ -107,7 +116,7 @@ class MixedDataset(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Returns the number of batches in the current epoch."""
-        return self._count_batches() - self._first_batch
+        return self._count_batches() - self.first_batch
 
     def _count_batches(self):
         """Counts the batches of a whole epoch."""
@@ -116,7 +125,7 @@ class MixedDataset(keras.utils.PyDataset):
         per_batch = self.batch_size - self.labeled_per_batch
         return math.ceil(len(self._unlabeled) / per_batch)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Returns batch `index` of the current epoch.
 
         Args:
@@ -124,10 +133,12 @@ class MixedDataset(keras.utils.PyDataset):
 
         Returns:
             `(images, labels)`: images as in `x`, and labels, int32 of shape
-            `(batch_size,)`. The labelled ones come first.
+            `(batch_size,)`. The labelled ones come first. With pseudo-labels
+            `(images, labels, weights)`: float32 weights of shape
+            `(batch_size,)`, 1 for a label.
         """
         position = range(len(self))[index]
-        index = position + self._first_batch
+        index = position + self.first_batch
         labeled, unlabeled = self._order()
         start = index * self.labeled_per_batch
         labeled = labeled[start : start + self.labeled_per_batch]
@@ -137,9 +148,19 @@ class MixedDataset(keras.utils.PyDataset):
         rows = np.concatenate([labeled, unlabeled])
         if self._epoch_begun:
             self._drawn.add(index)
-        batch = self._x[rows], self._y[rows]
+        batch = self.x[rows], *self._targets(rows)
         self.made_at[position] = time.perf_counter()
         return batch
+
+    def _targets(self, rows):
+        labels = self.y[rows]
+        if self.pseudo_labels is None:
+            return (labels,)
+        given = labels >= 0
+        return (
+            np.where(given, labels, self.pseudo_labels.labels[rows]),
+            np.where(given, np.float32(1), self.pseudo_labels.weights[rows]),
+        )
 
     # Before the first epoch of every `fit` and `evaluate` Keras calls
     # `on_epoch_end` once, and if it has to build the model it begins an epoch
@@ -160,7 +181,7 @@ class MixedDataset(keras.utils.PyDataset):
         complete = uncounted or len(self._drawn) == len(self)
         if self._epoch_begun and complete:
             self.epoch += 1
-            self._first_batch = 0
+            self.first_batch = 0
             self._drawn = set()
         self._epoch_begun = False
         # Here, so that the threads of the next epoch do not each do it.
@@ -183,7 +204,7 @@ class MixedDataset(keras.utils.PyDataset):
             return self.batch_size
         _check_integer("batch_size", self.batch_size, at_least=2)
         if labeled_per_batch is None:
-            share = len(self._labeled) / len(self._y)
+            share = len(self._labeled) / len(self.y)
             labeled_per_batch = max(1, round(self.batch_size * share))
             return min(labeled_per_batch, self.batch_size - 1)
         _check_integer("labeled_per_batch", labeled_per_batch, at_least=1)
@@ -202,13 +223,13 @@ class MixedDataset(keras.utils.PyDataset):
             return cached[1:]
         rng = np.random.default_rng([self.seed, epoch])
         unlabeled = rng.permutation(self._unlabeled)
-        unlabeled = streams.in_groups(self._x, unlabeled, rng)
+        unlabeled = streams.in_groups(self.x, unlabeled, rng)
         slots = self._count_labeled_slots()
         cycles = math.ceil(slots / len(self._labeled))
         labeled = np.tile(self._labeled, (cycles, 1))
         labeled = rng.permuted(labeled, axis=1).reshape(-1)[:slots]
         if len(self._unlabeled) == 0:
-            labeled = streams.in_groups(self._x, labeled, rng)
+            labeled = streams.in_groups(self.x, labeled, rng)
         self._cached_order = (epoch, labeled, unlabeled)
         return labeled, unlabeled
 

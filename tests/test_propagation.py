@@ -1,0 +1,286 @@
+"""Labels that spread along a graph, against the formula and SciPy."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+from conftest import build_tiny_gan
+from keras import ops
+
+import keras_ssgan as ks
+from keras_ssgan import propagation
+from keras_ssgan.callbacks import PropagateLabels
+from keras_ssgan.propagation import PseudoLabels
+
+
+@pytest.fixture
+def clusters():
+    """Directions around three axes, 20 each; one of each has a label."""
+    rng = np.random.default_rng(0)
+    classes = np.repeat([0, 1, 2], 20)
+    features = np.eye(3)[classes] + 0.1 * rng.standard_normal((60, 3))
+    labels = np.full(60, -1)
+    labels[[3, 25, 41]] = [0, 1, 2]
+    # Longer ones are not more alike.
+    return features * rng.uniform(1, 5, (60, 1)), labels, classes
+
+
+def _solved(features, labels, num_classes, neighbors, sharpness, alpha):
+    """`(1 - alpha) (I - alpha S)^-1 Y` of Zhou et al., in float64."""
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = np.clip(unit @ unit.T, 0, None) ** sharpness
+    np.fill_diagonal(cosines, -1)
+    nearest = np.argsort(-cosines, axis=1)[:, :neighbors]
+    weights = np.zeros_like(cosines)
+    np.put_along_axis(
+        weights, nearest, np.take_along_axis(cosines, nearest, 1), 1
+    )
+    weights = weights + weights.T
+    degrees = weights.sum(axis=1)
+    similarity = weights / np.sqrt(np.outer(degrees, degrees))
+    known = np.zeros((len(features), num_classes))
+    known[labels >= 0, labels[labels >= 0]] = 1 - alpha
+    spread = np.linalg.solve(np.eye(len(features)) - alpha * similarity, known)
+    return spread / spread.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("neighbors", [3, 8])
+def test_labels_spread_as_the_formula_says(neighbors, clusters):
+    features, labels, classes = clusters
+    # Joined, so that every label reaches every image.
+    features = features + 0.4 * np.linalg.norm(features, axis=1)[:, None]
+    options = {"neighbors": neighbors, "sharpness": 4.0, "alpha": 0.9}
+    ours = propagation.propagate(features, labels, 3, **options)
+    theirs = _solved(features, labels, 3, **options)
+    reached = ~np.isnan(theirs).any(axis=1)
+    assert reached.sum() > 50
+    assert ours.shape == (60, 3) and ours.dtype == np.float32
+    np.testing.assert_allclose(ours[reached], theirs[reached], atol=2e-3)
+
+
+@pytest.mark.any_backend
+def test_each_cluster_gets_the_class_of_its_label(clusters):
+    features, labels, classes = clusters
+    probabilities = propagation.propagate(features, labels, 3)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), classes)
+
+
+@pytest.mark.any_backend
+def test_what_no_label_reaches_stays_open(clusters):
+    features, labels, classes = clusters
+    labels[classes == 2] = -1
+    probabilities = propagation.propagate(features, labels, 4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (probabilities[classes < 2].argmax(1) == classes[classes < 2]).all()
+    # No image of class 3 has a label either, and it gets no share.
+    assert (probabilities[classes < 2, 2:] == 0).all()
+    np.testing.assert_array_equal(probabilities[classes == 2], 0.25)
+
+
+@pytest.mark.any_backend
+def test_a_weight_is_how_little_is_left_open():
+    pseudo_labels = PseudoLabels.none(5)
+    rows = np.array([4, 0, 2])
+    probabilities = np.array(
+        [[0, 0, 1, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]]
+    )
+    pseudo_labels.update(rows, probabilities)
+    np.testing.assert_array_equal(pseudo_labels.labels[[4, 2]], [2, 0])
+    np.testing.assert_allclose(
+        pseudo_labels.weights, [0, 0, 0.5, 0, 1], atol=1e-6
+    )
+
+
+# === What is alike before anything is learnt ===
+
+
+def _digit(slant=0.0, shift=(0, 0)):
+    """A smooth stroke, sheared and moved; float64 `(28, 28)` in [0, 1]."""
+    y, x = np.mgrid[:28, :28].astype("float64")
+    x = x - slant * (y - 13.5) - shift[1]
+    y = y - shift[0]
+    stroke = np.exp(-((x - 13.5) ** 2) / 8) * (np.abs(y - 13.5) < 8)
+    return scipy.ndimage.gaussian_filter(stroke, 1)
+
+
+def _upright(digits):
+    images = ops.convert_to_tensor(
+        (2 * np.stack(digits)[..., None] - 1).astype("float32")
+    )
+    return (ops.convert_to_numpy(propagation.upright(images))[..., 0] + 1) / 2
+
+
+def test_slanted_and_moved_digits_come_out_upright_in_the_middle():
+    digits = [_digit(0.4), _digit(-0.3, (2, -3)), _digit(0, (1, 4))]
+    y, x = np.mgrid[:28, :28]
+    for image in _upright(digits).astype("float64"):
+        mass = image / image.sum()
+        center = (mass * y).sum(), (mass * x).sum()
+        np.testing.assert_allclose(center, 13.5, atol=0.05)
+        assert abs((mass * (y - 13.5) * (x - 13.5)).sum()) < 0.05
+        np.testing.assert_allclose(image, _digit(), atol=0.1)
+
+
+def test_an_image_without_ink_stays_as_it_is():
+    np.testing.assert_allclose(_upright([np.zeros((28, 28))]), 0, atol=1e-6)
+
+
+def test_image_features_are_the_upright_image_at_half_its_size():
+    digits = [_digit(0.2), _digit(0.1, (2, 2))]
+    images = ops.convert_to_tensor(
+        (2 * np.stack(digits)[..., None] - 1).astype("float32")
+    )
+    features = ops.convert_to_numpy(propagation.image_features(images))
+    expected = _upright(digits).reshape(2, 14, 2, 14, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(features, expected.reshape(2, -1), atol=1e-5)
+
+
+# === In training ===
+
+
+@pytest.fixture
+def data():
+    """60 images, light bars at three places, three of them labelled."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(60) % 3
+    x = rng.integers(0, 40, (60, 8, 8), dtype="uint8")
+    # Of three slants, since where they lie makes no difference.
+    for image, label in zip(x, classes, strict=True):
+        if label == 0:
+            image[1:7, 3:5] = 255
+        elif label == 1:
+            image[3:5, 1:7] = 255
+        else:
+            image[1:3, 1:3] = image[5:7, 5:7] = 255
+            image[1:3, 5:7] = image[5:7, 1:3] = 255
+    y = np.where(np.arange(60) < 3, classes, -1)
+    pseudo_labels = PseudoLabels.none(60)
+    mixed = ks.datasets.MixedDataset(
+        x, y, 20, 2, seed=0, pseudo_labels=pseudo_labels
+    )
+    return mixed, classes
+
+
+@pytest.fixture
+def gan():
+    gan = build_tiny_gan(num_classes=3, learning_rate=1e-3, ema_momentum=0.9)
+    gan.compile()
+    return gan
+
+
+class _Spy(keras.callbacks.Callback):
+    """Keeps what a model is at the end of each epoch, and at its begin."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+        self.begins, self.ends, self.labels = [], [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begins.append(self.model.discriminator.get_weights())
+        self.labels.append(self.data.pseudo_labels.labels.copy())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append(self.model.discriminator.get_weights())
+
+
+def test_unlabelled_images_get_the_classes_of_those_like_them(gan, data):
+    mixed, classes = data
+    spy = _Spy(mixed)
+    gan.fit(
+        mixed,
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+        callbacks=[PropagateLabels(mixed), spy],
+    )
+    # By their pixels, all are right.
+    np.testing.assert_array_equal(spy.labels[0], classes)
+    assert (mixed.pseudo_labels.weights > 0).all()
+    # Looking at the averaged weights leaves those in training alone.
+    for end, begin in zip(spy.ends[:-1], spy.begins[1:], strict=True):
+        for one, other in zip(end, begin, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_later_labels_are_those_of_the_learnt_features(gan, data, monkeypatch):
+    mixed, _ = data
+    seen = []
+
+    def propagate(features, labels, num_classes):
+        seen.append(features.shape)
+        np.testing.assert_array_equal(labels, mixed.y)
+        return np.full((60, num_classes), 1 / num_classes, "float32")
+
+    monkeypatch.setattr(propagation, "propagate", propagate)
+    gan.fit(
+        mixed,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=[PropagateLabels(mixed)],
+    )
+    features = gan.discriminator.output_shape[0][1]
+    assert seen == [(60, 16), (60, features)]
+
+
+def test_an_epoch_that_was_broken_off_keeps_its_labels(gan, data):
+    mixed, _ = data
+    later = ks.datasets.MixedDataset(
+        mixed.x,
+        mixed.y,
+        20,
+        2,
+        initial_batch=1,
+        pseudo_labels=PseudoLabels.none(60),
+    )
+    gan.fit(
+        later,
+        shuffle=False,
+        verbose=0,
+        callbacks=[PropagateLabels(later)],
+    )
+    assert not later.pseudo_labels.weights.any()
+
+
+def test_of_too_many_images_the_labelled_ones_and_some_others_are_taken(
+    gan, data
+):
+    mixed, _ = data
+    gan.fit(
+        mixed,
+        shuffle=False,
+        verbose=0,
+        callbacks=[PropagateLabels(mixed, max_images=30)],
+    )
+    assert np.count_nonzero(mixed.pseudo_labels.weights) == 30
+    assert mixed.pseudo_labels.weights[mixed.y >= 0].all()
+
+
+@pytest.mark.any_backend
+def test_a_dataset_without_pseudo_labels_is_refused(data):
+    plain = ks.datasets.MixedDataset(data[0].x, data[0].y, 20, 2)
+    with pytest.raises(ks.InputError, match="PseudoLabels.none"):
+        PropagateLabels(plain)
+
+
+@pytest.mark.any_backend
+def test_batches_have_labels_where_there_are_some_and_guesses_elsewhere(data):
+    mixed, _ = data
+    mixed.pseudo_labels.labels[:] = 2
+    mixed.pseudo_labels.weights[:] = 0.25
+    _, labels, weights = mixed[0]
+    # The labelled ones come first.
+    assert set(labels[:2]) <= {0, 1, 2} and (weights[:2] == 1).all()
+    assert (labels[2:] == 2).all() and (weights[2:] == 0.25).all()
+    assert (labels.dtype, weights.dtype) == (np.int32, np.float32)
+
+
+def test_features_are_those_of_the_discriminator_in_batches(gan, data):
+    images = data[0].x
+    features = gan.features(images, batch_size=7)
+    expected, _ = gan.discriminator(gan.preprocess(images), training=False)
+    np.testing.assert_allclose(
+        features, ops.convert_to_numpy(expected), atol=1e-5
+    )
