@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import io
 import json
 import os
 import re
@@ -325,6 +326,16 @@ def test_predict_prints_csv_with_a_column_per_class(run, drawings, capsys):
         assert cells["probability"] == cells[row["class"]]
         shares = [float(cells[name]) for name in names]
         np.testing.assert_allclose(shares, row["probabilities"], atol=1e-6)
+
+
+def test_csv_keeps_the_bytes_of_a_file_name(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    name = os.fsdecode(b"scan\xff.png")
+    cli._print_csv([name], ["a", "b"], np.array([[0.25, 0.75]]))
+    stdout.flush()
+    line = stdout.buffer.getvalue().splitlines()[1]
+    assert line == b"scan\xff.png,b,0.750000,0.250000,0.750000"
 
 
 def test_csv_quotes_a_file_name_with_a_comma(run, drawings, capsys):
