@@ -741,7 +741,7 @@ def _print_json_lines(files, names, probabilities):
 
 def _print_csv(files, names, probabilities):
     # A file name that is no UTF-8 comes out byte for byte.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(errors="surrogateescape")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "class", "probability", *names])
     for file, row in zip(files, probabilities, strict=True):
