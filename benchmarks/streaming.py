@@ -244,8 +244,7 @@ def _train(args):
     data = training.mix(config, training.load_split(config))
     gan = SemiSupervisedGAN.from_preset(args.preset, seed=0)
     gan.compile()
-    images, labels = data[0]
-    gan.train_on_batch(images, labels)  # Compiles.
+    gan.train_on_batch(*data[0])  # Compiles.
     waiting = callbacks.WaitingShare(data)
     steps = min(args.steps, len(data))
     gan.fit(

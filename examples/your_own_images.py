@@ -32,7 +32,9 @@ def main(argv=None):
         y_train,
         batch_size=arguments.batch_size,
         # Few labels go a longer way where every batch has many of them.
-        labeled_per_batch=arguments.batch_size // 2,
+        labeled_per_batch=(
+            arguments.batch_size // 2 if (y_train < 0).any() else None
+        ),
         seed=0,
     )
 

@@ -20,6 +20,7 @@ from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
+from keras_ssgan.optimizer import put_averages
 from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class PropagateLabels(keras.callbacks.Callback):
     logs is then that of these labels, too.
 
     The graph takes time: 60,000 images half a minute on one core, twice as
-    many four times as long. Of more than `max_images` those with a label and
-    some of the others are in it; the rest stay without.
+    many four times as long. Of more than `max_images` some are in it, labelled
+    ones up to the half; the others stay without.
 
     Args:
         data: `datasets.MixedDataset` with `pseudo_labels`, that `fit` is
@@ -106,49 +107,68 @@ class PropagateLabels(keras.callbacks.Callback):
             )
         self.data = data
         self._pseudo_labels = data.pseudo_labels
-        labeled = np.flatnonzero(data.y >= 0)
-        others = np.random.default_rng(data.seed).permutation(
-            np.flatnonzero(data.y < 0)
-        )
-        room = max(0, max_images - len(labeled))
-        self._rows = np.sort(np.concatenate([labeled, others[:room]]))
+        rng = np.random.default_rng(data.seed)
+        labeled = rng.permutation(np.flatnonzero(data.y >= 0))
+        # Room is left for those that are to get a label.
+        labeled = labeled[: max_images // 2]
+        others = rng.permutation(np.flatnonzero(data.y < 0))
+        others = others[: max_images - len(labeled)]
+        self._rows = np.sort(np.concatenate([labeled, others]))
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self.data.first_batch:
             # An epoch that was broken off: it goes on with what it began with.
             return
-        images = self.data.x[self._rows]
+        get_features = (
+            self._learnt_features if self.data.epoch else self._image_features
+        )
         probabilities = propagation.propagate(
-            self._learnt_features(images)
-            if self.data.epoch
-            else self._image_features(images),
-            self.data.y[self._rows],
-            self.model.num_classes,
+            get_features(), self.data.y[self._rows], self.model.num_classes
         )
         self._pseudo_labels.update(self._rows, probabilities)
 
-    def _image_features(self, images, batch_size=256):
-        batches = [
-            self.model.preprocess(images[start : start + batch_size])
-            for start in range(0, len(images), batch_size)
-        ]
-        return np.concatenate(
-            [
+    def _image_features(self):
+        images = _Rows(self.data.x, self._rows)
+        features = []
+        for start in range(0, len(images), 256):
+            batch = self.model.preprocess(images[start : start + 256])
+            features.append(
                 ops.convert_to_numpy(propagation.image_features(batch))
-                for batch in batches
-            ]
-        )
+            )
+        return np.concatenate(features)
 
-    def _learnt_features(self, images):
+    def _learnt_features(self):
         discriminator = self.model.discriminator
         weights = discriminator.get_weights()
-        self.model.discriminator_optimizer.finalize_variable_values(
-            discriminator.trainable_variables
+        put_averages(
+            self.model.discriminator_optimizer,
+            discriminator.trainable_variables,
         )
-        self.model.update_statistics(images[:4000])
-        features = self.model.features(images)
+        # As many as statistics need, of all classes.
+        some = self._rows[:: max(1, len(self._rows) // 4000)]
+        self.model.update_statistics(self.data.x[some])
+        features = self.model.features(_Rows(self.data.x, self._rows))
         discriminator.set_weights(weights)
         return features
+
+
+class _Rows:
+    """Some of many images, which are not read before they are needed.
+
+    Args:
+        images: Array or `datasets.StreamedImages`.
+        rows: Integers, which ones.
+    """
+
+    def __init__(self, images, rows):
+        self._images = images
+        self._rows = rows
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, part):
+        return self._images[self._rows[part]]
 
 
 class StopOnFailure(keras.callbacks.Callback):

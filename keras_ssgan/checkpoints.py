@@ -141,6 +141,7 @@ class Checkpoints:
                 progress, arrays = _read(path, [*_state(gan), *self.arrays])
             except (OSError, ValueError) as error:
                 _logger.warning("Skipped the checkpoint %s: %s", path, error)
+                reason = error
                 continue
             # Those of the model come first.
             for variable in _state(gan):
@@ -152,8 +153,7 @@ class Checkpoints:
         if paths:
             raise InputError(
                 f"none of the {len(paths)} checkpoints in {self.folder} is "
-                "good; resume with the images that the run was started with, "
-                "or start it again in another folder"
+                f"good ({reason}); start the run again in another folder"
             )
         return None
 

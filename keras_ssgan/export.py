@@ -191,7 +191,7 @@ def export_generator(
     images = ops.cast(ops.clip(x, 0, 255), "uint8")
     report, _, _ = _export(
         keras.Model(latents, images),
-        Path(f"{path}_generator"),
+        generator_file(path).with_suffix(""),
         ["onnx"],
         {"input": "latents", "output": "images", "labels": []},
         np.random.default_rng(0).standard_normal(

@@ -682,11 +682,11 @@ class SemiSupervisedGAN(keras.Model):
         mean = total / count
         return mean, total_of_squares / count - np.square(mean)
 
-    def features(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    def features(self, images: Any, batch_size: int = 256) -> np.ndarray:
         """The discriminator's features of raw images, in inference mode.
 
         Args:
-            images: Array, as in `fit`.
+            images: Array, as in `fit`, or whatever gives one for a slice.
             batch_size: int, images at a time.
 
         Returns:

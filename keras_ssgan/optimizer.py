@@ -33,6 +33,21 @@ def _without_backend(serialized):
     return serialized
 
 
+def put_averages(optimizer, variables):
+    """Gives variables the values of their moving averages, if there are any.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer` that trains them.
+        variables: List of its trainable variables.
+    """
+    optimizer.finalize_variable_values(variables)
+    if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+        # On JAX a weight now shares its buffer with its average, and neither a
+        # step nor `predict` could donate the one buffer twice.
+        for variable in variables:
+            variable.assign(ops.copy(variable.value))
+
+
 @keras.saving.register_keras_serializable("keras_ssgan")
 class AlternatingOptimizer(keras.optimizers.Optimizer):
     """Carries the state of the discriminator's and the generator's optimizer.
@@ -107,12 +122,7 @@ class AlternatingOptimizer(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list):
         for optimizer, variables in self._pairs():
-            optimizer.finalize_variable_values(variables)
-            if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
-                # On JAX a weight now shares its buffer with its average, and
-                # the next step could not donate the one buffer twice.
-                for variable in variables:
-                    variable.assign(ops.copy(variable.value))
+            put_averages(optimizer, variables)
 
     def save_own_variables(self, store):
         """Nothing: Keras saves each of `optimizers` on its own."""

@@ -16,6 +16,13 @@ from keras import ops
 from keras_ssgan.augmentation import sample_affine
 from keras_ssgan.types import Tensor
 
+# Images that each is joined to.
+NEIGHBORS = 8
+# The power of the cosine that is an edge's weight.
+SHARPNESS = 20.0
+# Share of what an image is told by its neighbours; the rest is its own label.
+ALPHA = 0.99
+
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels:
@@ -56,28 +63,25 @@ class PseudoLabels:
             probabilities * np.log(np.maximum(probabilities, 1e-12)), axis=1
         )
         self.labels[rows] = probabilities.argmax(axis=1)
-        self.weights[rows] = 1 - entropy / np.log(probabilities.shape[1])
+        weights = 1 - entropy / np.log(probabilities.shape[1])
+        self.weights[rows] = np.clip(weights, 0, 1)
 
 
 def propagate(
     features: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
-    neighbors: int = 8,
-    sharpness: float = 20.0,
-    alpha: float = 0.99,
 ) -> np.ndarray:
     """Spreads labels along a graph of nearest neighbours.
+
+    Each image is joined to the 8 that are most like it; an edge weighs the
+    20th power of the cosine between the two.
 
     Args:
         features: Float array of shape `(n, d)`. Compared are directions, by
             the cosine between them.
         labels: Integers of shape `(n,)`, class ids or -1 for no label.
         num_classes: int, K.
-        neighbors: int, images that each is joined to.
-        sharpness: float, the power of the cosine that is an edge's weight.
-        alpha: float in (0, 1), how far labels spread: the share of what an
-            image is told by its neighbours, the rest by its own label.
 
     Returns:
         float32 array of shape `(n, K)`, probabilities. Uniform for an image
@@ -87,9 +91,9 @@ def propagate(
     from sklearn.semi_supervised import LabelSpreading
 
     spreading = LabelSpreading(
-        kernel=lambda features, _: _graph(features, neighbors, sharpness),
-        alpha=alpha,
-        # Falls by alpha each time: more than it takes.
+        kernel=lambda features, _: _graph(features),
+        alpha=ALPHA,
+        # Changes fall by alpha each time: more than it takes.
         max_iter=3000,
     )
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
@@ -100,17 +104,17 @@ def propagate(
     return probabilities
 
 
-def _graph(features, neighbors, sharpness):
+def _graph(features):
     """Symmetric weights of the edges, a sparse matrix `(n, n)`."""
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(
-        n_neighbors=min(neighbors, len(features) - 1), algorithm="brute"
+        n_neighbors=min(NEIGHBORS, len(features) - 1), algorithm="brute"
     )
     graph = search.fit(features).kneighbors_graph(mode="distance")
     # Of vectors of length 1.
     cosines = 1 - np.square(graph.data) / 2
-    graph.data = np.maximum(cosines, 0) ** sharpness
+    graph.data = np.maximum(cosines, 0) ** SHARPNESS
     return graph + graph.T
 
 
@@ -169,5 +173,5 @@ def image_features(images: Tensor) -> Tensor:
         Float tensor of shape `(batch, any)`: the upright images at half their
         size, in `[0, 1]`.
     """
-    half = ops.average_pool(upright(images), 2, padding="same")
+    half = ops.average_pool(upright(images), 2, strides=2, padding="same")
     return ops.reshape((half + 1) / 2, (ops.shape(half)[0], -1))

@@ -156,7 +156,9 @@ def learnt_from_mnist_format(path: PathLike) -> bool:
     Returns:
         bool; `True` where it is not known.
     """
-    return bool(_read_metrics(path).get("mnist_format", True))
+    # Runs of earlier versions say the size alone.
+    default = load_image_size(path) == [28, 28]
+    return bool(_read_metrics(path).get("mnist_format", default))
 
 
 def resume_command(folder: PathLike) -> str:

@@ -284,7 +284,8 @@ def train(
                 checkpoint_every,
                 boards,
             )
-            gan.update_statistics(_some(split.train[0]))
+            some_images = _some(split.train[0])
+            gan.update_statistics(some_images)
             seconds = time.perf_counter() - start
         if not distribution.is_main():
             return None
@@ -300,7 +301,7 @@ def train(
             "class_names": split.class_names,
             "images": counts,
             "image_size": list(split.test[0].shape[1:3]),
-            "mnist_format": datasets.in_mnist_format(_some(split.train[0])),
+            "mnist_format": datasets.in_mnist_format(some_images),
             "test": _test(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,
@@ -427,8 +428,9 @@ def _fit(
                     split.validation if len(split.validation[1]) else None
                 ),
                 callbacks=[
-                    *waiting,
+                    # First: it is no waiting for data.
                     *propagation,
+                    *waiting,
                     callbacks.StopOnFailure(checkpoints, folder),
                     callbacks.SampleGrid(folder / "samples"),
                     *writers,

@@ -247,18 +247,29 @@ def test_a_run_killed_after_its_last_epoch_has_its_results_written(
     assert_same_results(folder, unbroken)
 
 
-def test_a_run_of_other_images_is_not_resumed(config, unbroken, tmp_path):
+@pytest.mark.parametrize(
+    ("propagation", "message"),
+    [(True, "or of other images"), (False, "the dataset has changed")],
+)
+def test_a_run_of_other_images_is_not_resumed(
+    propagation, message, config, tmp_path, monkeypatch
+):
+    preset = dataclasses.replace(
+        settings.PRESETS["tiny"], propagation=propagation
+    )
+    monkeypatch.setitem(settings.PRESETS, "tiny", preset)
+    folder = tmp_path / "run"
+    short = dataclasses.replace(config, epochs=1)
+    training.train(short, folder, verbose=0)
     with np.load(config.dataset) as arrays:
         arrays = dict(arrays)
     path = tmp_path / "fewer.npz"
     arrays["x_train"] = arrays["x_train"][:70]
     arrays["y_train"] = arrays["y_train"][:70]
     np.savez(path, **arrays)
-    folder = tmp_path / "run"
-    shutil.copytree(unbroken, folder)
-    other = dataclasses.replace(config, dataset=str(path))
+    other = dataclasses.replace(short, dataset=str(path))
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(other)))
-    with pytest.raises(InputError, match="that the run was started with"):
+    with pytest.raises(InputError, match=message):
         training.train(other, folder, resume=True, verbose=0)
 
 

@@ -108,7 +108,8 @@ def _load_folder(path, stream):
         if not _should_stream(stream, x_train.nbytes):
             x_train = x_train[:]
         return _numbered(((x_train, y_train), test), num_classes=2)
-    if any(path.glob("*.npz")):
+    has_folders = any(entry.is_dir() for entry in path.iterdir())
+    if any(path.glob("*.npz")) and not has_folders:
         raise InputError(
             f"{path} holds .npz files, and none is called train-*.npz, as "
             "shards are; rename them, or give one .npz file"

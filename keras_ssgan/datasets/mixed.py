@@ -90,6 +90,11 @@ class MixedDataset(keras.utils.PyDataset):
         if not isinstance(x, streams.StreamedImages):
             check_images(x)
         check_labels(y, None, num_images=len(x))
+        if pseudo_labels is not None and len(pseudo_labels.labels) != len(x):
+            raise InputError(
+                f"there are {len(x)} images and {len(pseudo_labels.labels)} "
+                "pseudo_labels; give PseudoLabels.none(len(x))"
+            )
         _check_integer("seed", seed, at_least=0)
         _check_integer("initial_epoch", initial_epoch, at_least=0)
         super().__init__(**kwargs)
