@@ -16,6 +16,7 @@ from keras_ssgan import propagation
 from keras_ssgan import runs
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
+from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
@@ -113,7 +114,10 @@ class PropagateLabels(keras.callbacks.Callback):
         labeled = labeled[: max_images // 2]
         others = rng.permutation(np.flatnonzero(data.y < 0))
         others = others[: max_images - len(labeled)]
-        self._rows = np.sort(np.concatenate([labeled, others]))
+        taken = np.zeros(len(data.y), bool)
+        taken[labeled] = taken[others] = True
+        self._rows = np.flatnonzero(taken)
+        self._images = streams.select(data.x, taken)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self.data.first_batch:
@@ -128,10 +132,9 @@ class PropagateLabels(keras.callbacks.Callback):
         self._pseudo_labels.update(self._rows, probabilities)
 
     def _image_features(self):
-        images = _Rows(self.data.x, self._rows)
         features = []
-        for start in range(0, len(images), 256):
-            batch = self.model.preprocess(images[start : start + 256])
+        for start in range(0, len(self._images), 256):
+            batch = self.model.preprocess(self._images[start : start + 256])
             features.append(
                 ops.convert_to_numpy(propagation.image_features(batch))
             )
@@ -144,31 +147,10 @@ class PropagateLabels(keras.callbacks.Callback):
             self.model.discriminator_optimizer,
             discriminator.trainable_variables,
         )
-        # As many as statistics need, of all classes.
-        some = self._rows[:: max(1, len(self._rows) // 4000)]
-        self.model.update_statistics(self.data.x[some])
-        features = self.model.features(_Rows(self.data.x, self._rows))
+        self.model.update_statistics(streams.some(self._images))
+        features = self.model.features(self._images)
         discriminator.set_weights(weights)
         return features
-
-
-class _Rows:
-    """Some of many images, which are not read before they are needed.
-
-    Args:
-        images: Array or `datasets.StreamedImages`.
-        rows: Integers, which ones.
-    """
-
-    def __init__(self, images, rows):
-        self._images = images
-        self._rows = rows
-
-    def __len__(self):
-        return len(self._rows)
-
-    def __getitem__(self, part):
-        return self._images[self._rows[part]]
 
 
 class StopOnFailure(keras.callbacks.Callback):

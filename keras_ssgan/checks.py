@@ -42,6 +42,18 @@ def check_images(images: np.ndarray) -> None:
         _check_pixel_values(images)
 
 
+def count_channels(shape: tuple[int | None, ...]) -> int:
+    """Counts the channels of images.
+
+    Args:
+        shape: `(n, height, width)` or `(n, height, width, channels)`.
+
+    Returns:
+        int, 1 where there is no axis for them.
+    """
+    return shape[3] if len(shape) == 4 else 1  # type: ignore[return-value]
+
+
 def check_labels(
     labels: np.ndarray,
     num_classes: int | None,

@@ -180,9 +180,15 @@ def _dataset_of(arguments):
 
 def _check_fit(model, dataset, path, name):
     """Refuses a dataset of other classes or channels than the model's."""
+    from keras_ssgan import checks
+
     for things, of_model, of_dataset in (
         ("classes", model.output_shape[-1], dataset.num_classes),
-        ("channels", _channels(model), dataset.channels),
+        (
+            "channels",
+            checks.count_channels(model.input_shape),
+            dataset.channels,
+        ),
     ):
         if of_model != of_dataset:
             raise InputError(
@@ -191,17 +197,14 @@ def _check_fit(model, dataset, path, name):
             )
 
 
-def _channels(model):
-    return model.input_shape[3] if len(model.input_shape) == 4 else 1
-
-
 def _predict(arguments):
+    from keras_ssgan import checks
     from keras_ssgan import datasets
     from keras_ssgan import runs
 
     path, images = _model_and_images(arguments.paths)
     model = runs.load_classifier(path)
-    if _channels(model) != 1:
+    if checks.count_channels(model.input_shape) != 1:
         raise InputError(
             f"{path} takes images in colour, and predict reads them in grey; "
             "load it with keras.saving.load_model"

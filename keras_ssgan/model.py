@@ -526,7 +526,7 @@ class SemiSupervisedGAN(keras.Model):
         return super().fit(x, y, *args, **kwargs)
 
     def _check_channels(self, images):
-        channels = images.shape[3] if images.ndim == 4 else 1
+        channels = checks.count_channels(images.shape)
         if channels != self.image_shape[-1]:
             raise InputError(
                 f"images of shape {images.shape} have {channels} channels and "

@@ -68,9 +68,7 @@ class PseudoLabels:
 
 
 def propagate(
-    features: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
+    features: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> np.ndarray:
     """Spreads labels along a graph of nearest neighbours.
 

@@ -31,7 +31,7 @@ from keras_ssgan import runs
 from keras_ssgan import text_files
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
-from keras_ssgan.datasets.streams import keep_labeled
+from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
@@ -189,7 +189,7 @@ def load_split(config: Config) -> Split:
     images, labels = train
     unlabeled = np.any(labels < 0)
     return Split(
-        train=(keep_labeled(images, labels), labels),
+        train=(streams.keep_labeled(images, labels), labels),
         validation=validation,
         test=(dataset.x_test, dataset.y_test),
         class_names=dataset.class_names,
@@ -284,7 +284,7 @@ def train(
                 checkpoint_every,
                 boards,
             )
-            some_images = _some(split.train[0])
+            some_images = streams.some(split.train[0])
             gan.update_statistics(some_images)
             seconds = time.perf_counter() - start
         if not distribution.is_main():
@@ -531,13 +531,8 @@ def train_baseline(config: Config, split: Split, steps: int) -> keras.Model:
         epochs=math.ceil(steps * batch_size / len(labels)),  # type: ignore[operator]
         verbose=0,
     )
-    gan.update_statistics(_some(images))
+    gan.update_statistics(streams.some(images))
     return _calibrated_classifier(gan, split)
-
-
-def _some(images):
-    """As many images as statistics need, or a few more."""
-    return images[:: max(1, len(images) // 4000)]
 
 
 def _build_gan(config, num_classes, steps):

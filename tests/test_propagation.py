@@ -100,11 +100,16 @@ def _digit(slant=0.0, shift=(0, 0)):
     return scipy.ndimage.gaussian_filter(stroke, 1)
 
 
-def _upright(digits):
-    images = ops.convert_to_tensor(
+def _tensor(digits):
+    """Digits as the networks take them."""
+    return ops.convert_to_tensor(
         (2 * np.stack(digits)[..., None] - 1).astype("float32")
     )
-    return (ops.convert_to_numpy(propagation.upright(images))[..., 0] + 1) / 2
+
+
+def _upright(digits):
+    images = propagation.upright(_tensor(digits))
+    return (ops.convert_to_numpy(images)[..., 0] + 1) / 2
 
 
 def test_slanted_and_moved_digits_come_out_upright_in_the_middle():
@@ -124,10 +129,7 @@ def test_an_image_without_ink_stays_as_it_is():
 
 def test_image_features_are_the_upright_image_at_half_its_size():
     digits = [_digit(0.2), _digit(0.1, (2, 2))]
-    images = ops.convert_to_tensor(
-        (2 * np.stack(digits)[..., None] - 1).astype("float32")
-    )
-    features = ops.convert_to_numpy(propagation.image_features(images))
+    features = ops.convert_to_numpy(propagation.image_features(_tensor(digits)))
     expected = _upright(digits).reshape(2, 14, 2, 14, 2).mean(axis=(2, 4))
     np.testing.assert_allclose(features, expected.reshape(2, -1), atol=1e-5)
 

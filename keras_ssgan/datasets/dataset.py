@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ssgan.checks import count_channels
 from keras_ssgan.datasets.bundled import load_digits
 from keras_ssgan.datasets.bundled import load_mnist
 from keras_ssgan.datasets.idx import has_idx_files
@@ -46,7 +47,7 @@ class Dataset:
     @property
     def channels(self) -> int:
         """Channels of its images: 1 where they have no axis for them."""
-        return self.x_train.shape[3] if len(self.x_train.shape) == 4 else 1
+        return count_channels(self.x_train.shape)
 
     @property
     def num_classes(self) -> int:

@@ -101,8 +101,7 @@ def _is_normalized(image):
     if not ink.any():
         return False
     profiles = [ink.sum(axis=axis, dtype="float64") for axis in (0, 1)]
-    extents = [np.flatnonzero(profile)[[0, -1]] for profile in profiles]
-    size = max(last + 1 - first for first, last in extents)
+    size = max(end - begin for begin, end in map(_extent, profiles))
     centers = [np.average(np.arange(_IMAGE_SIZE), weights=p) for p in profiles]
     return bool(
         abs(size - _INK_SIZE) <= _LARGEST_ERROR

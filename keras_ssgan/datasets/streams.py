@@ -138,11 +138,28 @@ def select(images: Images, mask: np.ndarray) -> Images:
         mask: bool array of shape `(n,)`.
 
     Returns:
-        Images of the same kind.
+        Images of the same kind; `images` itself where all are taken.
     """
+    if mask.all():
+        return images
     if isinstance(images, StreamedImages):
-        return images if mask.all() else Subset(images, np.flatnonzero(mask))
+        return Subset(images, np.flatnonzero(mask))
     return images[mask]
+
+
+def some(images: Images) -> np.ndarray:
+    """Takes as many images as statistics need, or a few more.
+
+    From everywhere, since images may be in the order of their classes.
+
+    Args:
+        images: Array or `StreamedImages` of `n` images.
+
+    Returns:
+        Array of the first image and every so-many-th after it; of `n` below
+        8,000, all.
+    """
+    return images[:: max(1, len(images) // 4000)]
 
 
 def keep_labeled(images: Images, labels: np.ndarray) -> Images:
