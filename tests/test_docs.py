@@ -1,27 +1,45 @@
 """What the README and the pages in docs/ say works as it stands there."""
 
+import argparse
+import dataclasses
+import importlib
 import json
 import re
 import shlex
+import sys
+import webbrowser
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
+from conftest import TINY
+from conftest import save_shards
+from PIL import Image
+from PIL import ImageDraw
 
 from keras_ssgan import cli
 from keras_ssgan import settings
+from keras_ssgan.autodiff import BACKEND
+from keras_ssgan.demo.server import Server
 
 pytestmark = pytest.mark.any_backend
 
 _ROOT = Path(__file__).parents[1]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 _NOTEBOOK = _ROOT / "examples" / "notebook.ipynb"
-# The one place where a block is made other than the page has it: long runs,
-# large networks, and more devices than a test has.
-_SMALLER = {
-    r"epochs=\d+": "epochs=1",
-    r"preset\(\s*\"(article|accurate|drawing)\"": 'preset("tiny"',
-    r"devices=\d": "devices=1",
-}
+# The one place where a block is made other than the page has it (see also
+# `smaller`): long runs, and more devices than a test has.
+_SMALLER = {r"epochs=\d+": "epochs=1", r"devices=\d": "devices=1"}
+# What a command for the shell may be besides one of ours. Setting up is what
+# comes before any test; several processes are test_distribution.py's.
+_SETS_UP = (
+    "make demo",
+    "make test",
+    "pip install ",
+    "python -m keras_ssgan.demo.vendor",
+)
+_SEVERAL_DEVICES = ("--distribute", "--devices")
 
 
 def _blocks(page, language):
@@ -43,17 +61,29 @@ def _run(blocks, capsys):
 
 
 def _commands(page):
-    """Command lines of `keras-ssgan` in the blocks for the shell."""
+    """Command lines in the blocks for the shell, each a list of words."""
     text = "".join(_blocks(page, "sh")).replace("\\\n", " ")
-    for line in text.splitlines():
-        words = shlex.split(line, comments=True)
-        if "keras-ssgan" in words:
-            yield words[words.index("keras-ssgan") + 1 :]
-        elif "keras_ssgan" in words:
-            yield words[words.index("keras_ssgan") + 1 :]
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    # What is in the environment is not a word of the command.
+    return [
+        [word for word in line if not re.match(r"[A-Z_]+=", word)]
+        for line in lines
+        if line[0] != "export"
+    ]
 
 
-_COMMANDS = [(page.name, c) for page in _PAGES for c in _commands(page)]
+def _is_ours(command):
+    """Whether it is `keras-ssgan ...`, for one process on one device."""
+    return command[0] == "keras-ssgan" and not any(
+        word in _SEVERAL_DEVICES for word in command
+    )
+
+
+def _benchmark(command):
+    """Name of the module outside the package that a command runs, or None."""
+    if command[:2] == ["python", "-m"] and "keras_ssgan" not in command[2]:
+        return command[2]
+    return None
 
 
 def _links(page):
@@ -79,17 +109,112 @@ def _anchors(page):
     ids=lambda page: page.name,
 )
 def test_python_blocks_run_one_after_the_other(
-    page, tmp_path, monkeypatch, capsys
+    page, tmp_path, monkeypatch, capsys, smaller
 ):
     monkeypatch.chdir(tmp_path)
     _run(_blocks(page, "python"), capsys)
 
 
+@pytest.fixture
+def smaller(monkeypatch):
+    """Presets of the names in the pages that take no time; 28x28 as there."""
+    tiny = dataclasses.replace(
+        TINY,
+        image_size=28,
+        discriminator=((4, 4, 2, "same"), (6, 3, 2, "same")),
+        generator=((6, 7, 1, "valid"), (4, 4, 2, "same"), (4, 2, "same")),
+        epochs=1,
+    )
+    for name in ("article", "compact", "accurate", "drawing"):
+        monkeypatch.setitem(settings.PRESETS, name, tiny)
+
+
+@pytest.fixture
+def user(tmp_path, monkeypatch, smaller):
+    """A folder with what the commands in the pages take for granted."""
+    rng = np.random.default_rng(0)
+
+    def draw(number):
+        images = rng.integers(256, size=(number, 28, 28), dtype="uint8")
+        return images, np.arange(number) % 10
+
+    mnist = draw(1100), draw(30)
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: mnist)
+    monkeypatch.chdir(tmp_path)
+    names = ("x_train", "y_train", "x_test", "y_test")
+    arrays = (*mnist[0], *mnist[1])
+    (tmp_path / "shards").mkdir()
+    save_shards(tmp_path / "shards", dict(zip(names, arrays, strict=True)))
+    for number, image in enumerate(mnist[0][0][:60]):
+        path = tmp_path / "FOLDER" / str(number % 3) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    photo = Image.new("L", (40, 40), "white")
+    ImageDraw.Draw(photo).line([(12, 6), (28, 6), (16, 34)], "black", 4)
+    for name in ("digit.png", "photo.jpg", "scans/1.png", "more/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        photo.save(tmp_path / name)
+    # The demo ends as soon as it would serve.
+    monkeypatch.setattr(Server, "serve_forever", lambda self: None)
+    monkeypatch.setattr(webbrowser, "open", lambda url: None)
+
+
 @pytest.mark.parametrize(
-    "command", [c for _, c in _COMMANDS], ids=[str(c) for c in _COMMANDS]
+    "page",
+    [page for page in _PAGES if any(map(_is_ours, _commands(page)))],
+    ids=lambda page: page.name,
 )
-def test_commands_are_ones_that_the_command_line_knows(command):
-    assert callable(cli.parse(command).run)
+@pytest.mark.usefixtures("user")
+def test_commands_run_one_after_the_other(page):
+    """In this process, and under the backend that it has."""
+    commands = list(filter(_is_ours, _commands(page)))
+    # A page that trains no such model takes it for granted.
+    for data, preset in (("digits", "compact"), ("mnist", "drawing")):
+        train = ["keras-ssgan", "train", "--dataset", data, "--preset", preset]
+        if not any(set(train) <= set(command) for command in commands):
+            commands.insert(0, train)
+    for command in commands:
+        if "--backend" in command:
+            command[command.index("--backend") + 1] = BACKEND
+        assert cli.main(command[1:]) == 0, command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for page in _PAGES for c in _commands(page) if _benchmark(c)],
+    ids=" ".join,
+)
+def test_benchmarks_know_the_arguments_of_the_pages(command, monkeypatch):
+    """What they do with smaller ones is for the tests of each."""
+
+    class Parsed(Exception):
+        pass
+
+    def parse(parser, *arguments):
+        real(parser, *arguments)
+        raise Parsed
+
+    real = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(sys, "argv", command[2:])
+    with pytest.raises(Parsed):
+        importlib.import_module(_benchmark(command)).main()
+
+
+def test_every_command_is_of_a_kind_that_some_test_runs():
+    for page in _PAGES:
+        for command in _commands(page):
+            several = set(_SEVERAL_DEVICES) & set(command)
+            if several:
+                # `torchrun ... -m keras_ssgan` and `keras-ssgan` alike.
+                words = command[command.index("train") :]
+                assert callable(cli.parse(words).run)
+            else:
+                assert (
+                    _is_ours(command)
+                    or _benchmark(command)
+                    or " ".join(command).startswith(_SETS_UP)
+                ), command
 
 
 def test_commands_are_found_in_fences_alone():
@@ -119,7 +244,7 @@ def test_every_preset_is_in_the_table_of_presets():
     assert settings.PRESETS.keys() - own <= named
 
 
-def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch, capsys):
+def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch, capsys, smaller):
     monkeypatch.chdir(tmp_path)
     notebook = json.loads(_NOTEBOOK.read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
