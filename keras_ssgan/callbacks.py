@@ -70,11 +70,12 @@ class PropagateLabels(keras.callbacks.Callback):
     """Gives unlabelled images labels before each epoch, along a graph.
 
     Before the first epoch the graph joins images whose pixels are alike
-    (`propagation.image_features`, made for written characters), later those of
-    like features, by the averaged weights if there are any. `accuracy` in the
-    logs is then that of these labels, too.
+    (`propagation.image_features`, made for written characters). Later another
+    joins those of like features, by the averaged weights if there are any, and
+    what the first says counts less and less (`propagation.combine`). `accuracy`
+    in the logs is then that of these labels, too.
 
-    The graph takes time: 60,000 images half a minute on one core, twice as
+    A graph takes time: 60,000 images half a minute on one core, twice as
     many four times as long. Of more than `max_images` some are in it, labelled
     ones up to the half; the others stay without.
 
@@ -118,18 +119,28 @@ class PropagateLabels(keras.callbacks.Callback):
         taken[labeled] = taken[others] = True
         self._rows = np.flatnonzero(taken)
         self._images = streams.select(data.x, taken)
+        self._seen: np.ndarray | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self.data.first_batch:
             # An epoch that was broken off: it goes on with what it began with.
             return
-        get_features = (
-            self._learnt_features if self.data.epoch else self._image_features
-        )
-        probabilities = propagation.propagate(
-            get_features(), self.data.y[self._rows], self.model.num_classes
-        )
+        if self._seen is None:
+            # The first epoch, or the first of a run that goes on.
+            self._seen = self._propagate(self._image_features())
+        probabilities = self._seen
+        if self.data.epoch:
+            probabilities = propagation.combine(
+                self._propagate(self._learnt_features()),
+                self._seen,
+                self.data.epoch,
+            )
         self._pseudo_labels.update(self._rows, probabilities)
+
+    def _propagate(self, features):
+        return propagation.propagate(
+            features, self.data.y[self._rows], self.model.num_classes
+        )
 
     def _image_features(self):
         features = []

@@ -4,7 +4,8 @@ A graph joins each image to those that are most like it, and the labels spread
 along it (Zhou et al. 2003, "Learning with Local and Global Consistency"). In
 turn with training, each helps the other: the graph is made of the features
 that were learnt, and what it says is learnt (Iscen et al. 2019, "Label
-Propagation for Deep Semi-supervised Learning").
+Propagation for Deep Semi-supervised Learning"). A graph of the pixels goes
+along, since a mistake that was learnt is in the features, too.
 """
 
 import dataclasses
@@ -22,6 +23,8 @@ NEIGHBORS = 8
 SHARPNESS = 20.0
 # Share of what an image is told by its neighbours; the rest is its own label.
 ALPHA = 0.99
+# From epoch to epoch, what is left of the weight of what the pixels say.
+FADING = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +117,27 @@ def _graph(features):
     cosines = 1 - np.square(graph.data) / 2
     graph.data = np.maximum(cosines, 0) ** SHARPNESS
     return graph + graph.T
+
+
+def combine(learnt: np.ndarray, seen: np.ndarray, epoch: int) -> np.ndarray:
+    """Joins what the graph of features says with what that of pixels does.
+
+    The product, as of two that judge for themselves. What was learnt wrong is
+    in the features, and the pixels correct it; but less and less, since they
+    are wrong more often once the features are good.
+
+    Args:
+        learnt: Float array of shape `(n, K)`, probabilities by features.
+        seen: Float array of shape `(n, K)`, those by pixels, that are taken to
+            the power `0.5 ** epoch`.
+        epoch: int, from 0.
+
+    Returns:
+        Float array of shape `(n, K)`, probabilities.
+    """
+    # A class that the pixels rule out does not stay so: 0 would not fade.
+    product = learnt * np.maximum(seen, 1e-6) ** (FADING**epoch)
+    return product / product.sum(axis=1, keepdims=True)
 
 
 def upright(images: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import new_gan
 
 from benchmarks import accuracy
 
@@ -43,29 +44,86 @@ def test_label_counts_have_a_row_each_and_one_run_no_deviation():
     assert "| 1.00 % | 4.00 % |" in accuracy.table(rows)
 
 
-def test_a_table_that_was_cut_short_is_finished(tmp_path):
-    """Runs that are there are not trained again."""
+def test_runs_without_a_baseline_leave_its_cell_empty():
+    runs = [run(100, 0, 2, 8), run(100, 1, 4, 8)]
+    for one in runs:
+        del one["baseline"]
+    rows = accuracy.summarize(runs)
+    assert "| 1.50 ± 0.71 % | – | 1.5 |" in accuracy.table(rows)
+
+
+def test_without_the_generator_the_discriminator_knows_nothing_of_it():
+    """What the generator draws makes no difference to the discriminator."""
+
+    def train(scale):
+        gan = new_gan()
+        variables = gan.generator.trainable_variables
+        for variable in variables:
+            variable.assign(variable * scale)
+        gan.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
+        return gan.discriminator.get_weights()
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, 8, 8), dtype="uint8")
+    labels = np.arange(16) % 10
+
+    def differ():
+        pairs = zip(train(1.0), train(3.0), strict=True)
+        return any((one != other).any() for one, other in pairs)
+
+    assert differ()
+    with accuracy.without_generator():
+        assert not differ()
+    assert differ()
+
+
+def test_what_no_run_has_cannot_be_left_out():
+    command = ["-m", "benchmarks.accuracy", "--without=labels", "--output=x"]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no labels to lack" in done.stderr
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Path of 40 images, for training and for tests alike."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 10
     images = rng.integers(0, 256, (40, 8, 8), dtype="uint8")
-    np.savez(
-        tmp_path / "data.npz",
-        x_train=images,
-        y_train=labels,
-        x_test=images,
-        y_test=labels,
-    )
-    done = tmp_path / "table" / "compact-20-0"
-    done.mkdir(parents=True)
-    (done / "metrics.json").write_text(json.dumps(run(20, 0, 2, 8)))
+    arrays = {"x_train": images, "y_train": labels}
+    arrays |= {"x_test": images, "y_test": labels}
+    np.savez(tmp_path / "data.npz", **arrays)
+    return tmp_path / "data.npz"
+
+
+def make_table(dataset, output, *arguments):
     subprocess.run(
         [sys.executable, "-m", "benchmarks.accuracy", "--presets=compact"]
-        + [f"--dataset={tmp_path / 'data.npz'}", "--labels=20", "--seeds=0,1"]
-        + ["--epochs=1", f"--output={tmp_path / 'table'}"],
+        + [f"--dataset={dataset}", "--labels=20", "--epochs=1"]
+        + [f"--output={output}", *arguments],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    (row,) = json.loads((tmp_path / "table" / "table.json").read_text())
+    return json.loads((output / "table.json").read_text())
+
+
+def test_runs_without_the_generator_are_runs_of_their_own(dataset, tmp_path):
+    output = tmp_path / "table"
+    left_out = "--without=generator,baseline"
+    (row,) = make_table(dataset, output, "--seeds=0", left_out)
+    assert row["labels alone"]["mean"] is None
+    (run,) = output.glob("*/metrics.json")
+    assert run.parent.name == "compact-20-0-without-generator-without-baseline"
+
+
+def test_a_table_that_was_cut_short_is_finished(dataset, tmp_path):
+    """Runs that are there are not trained again."""
+    done = tmp_path / "table" / "compact-20-0"
+    done.mkdir(parents=True)
+    (done / "metrics.json").write_text(json.dumps(run(20, 0, 2, 8)))
+    (row,) = make_table(dataset, tmp_path / "table", "--seeds=0,1")
     assert row["runs"] == 2
     assert json.loads((done / "metrics.json").read_text()) == run(20, 0, 2, 8)

@@ -88,6 +88,34 @@ def test_a_weight_is_how_little_is_left_open():
     )
 
 
+@pytest.mark.any_backend
+def test_what_the_pixels_say_counts_half_as_much_from_epoch_to_epoch():
+    learnt = np.array([[0.6, 0.4], [0.4, 0.6], [1, 0], [0.5, 0.5]], "float32")
+    seen = np.array([[0.4, 0.6], [0.1, 0.9], [0, 1], [0.2, 0.8]], "float32")
+    for epoch, power in ((0, 1), (1, 1 / 2), (3, 1 / 8)):
+        combined = propagation.combine(learnt, seen, epoch)
+        odds = combined[:, 0] / combined[:, 1]
+        np.testing.assert_allclose(
+            odds[[0, 1, 3]],
+            [1.5 * (2 / 3) ** power, 2 / 3 * (1 / 9) ** power, 0.25**power],
+            rtol=1e-5,
+        )
+        # What the features are certain of.
+        np.testing.assert_array_equal(combined[2], [1, 0])
+        np.testing.assert_allclose(combined.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.any_backend
+def test_pixels_that_rule_a_class_out_do_not_do_so_for_ever():
+    """As where its labels do not reach an image in their graph."""
+    learnt, seen = np.array([[0.1, 0.9]]), np.array([[1.0, 0.0]])
+    first, *_, last = [
+        propagation.combine(learnt, seen, epoch)[0, 1] for epoch in range(9)
+    ]
+    assert first < 1e-4
+    assert abs(last - 0.9) < 0.01
+
+
 # === What is alike before anything is learnt ===
 
 
@@ -230,6 +258,40 @@ def test_later_labels_are_those_of_the_averaged_weights(gan, data, monkeypatch):
             variable.assign(average)
         gan.update_statistics(mixed.x)
         np.testing.assert_allclose(features, gan.features(mixed.x), atol=1e-5)
+
+
+def test_what_the_pixels_say_still_counts_later(gan, data, monkeypatch):
+    mixed, _ = data
+    by_pixels = np.tile(np.float32([0.36, 0.64, 0]), (60, 1))
+    by_features = np.tile(np.float32([0.5, 0.25, 0.25]), (60, 1))
+    taken = []
+
+    def propagate(features, labels, num_classes):
+        return by_pixels if features.shape == (60, 16) else by_features
+
+    monkeypatch.setattr(propagation, "propagate", propagate)
+    monkeypatch.setattr(
+        PseudoLabels, "update", lambda self, rows, given: taken.append(given)
+    )
+
+    def fit(epochs):
+        """Each time as a process of its own would."""
+        gan.fit(
+            mixed,
+            initial_epoch=mixed.epoch,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[PropagateLabels(mixed)],
+        )
+
+    fit(2)
+    fit(3)
+    expected = [by_pixels]
+    for power in (1 / 2, 1 / 4):
+        product = by_features * np.maximum(by_pixels, 1e-6) ** power
+        expected.append(product / product.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(taken, expected, atol=1e-6)
 
 
 def test_an_epoch_that_was_broken_off_keeps_its_labels(gan, data):
