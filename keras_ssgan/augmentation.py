@@ -91,7 +91,9 @@ class RandomAffine(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Images come and go in float32, as the networks' input, whatever these
+        # compute in.
+        super().__init__(autocast=False, **kwargs)
         self.rotation = rotation
         self.scale = scale
         self.shear = shear

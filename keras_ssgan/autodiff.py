@@ -34,7 +34,10 @@ def _tensorflow_vjp(fn, variables, *inputs):
 
     def pullback(cotangent):
         gradients = tape.gradient(
-            output, [*sources, *inputs], output_gradients=cotangent
+            output,
+            [*sources, *inputs],
+            output_gradients=cotangent,
+            unconnected_gradients="zero",
         )
         return gradients[: len(sources)], gradients[len(sources) :]
 
@@ -52,7 +55,11 @@ def _torch_vjp(fn, variables, *inputs):
     def pullback(cotangent):
         gradients = list(
             torch.autograd.grad(
-                output, [*sources, *inputs], grad_outputs=cotangent
+                output,
+                [*sources, *inputs],
+                grad_outputs=cotangent,
+                allow_unused=True,
+                materialize_grads=True,
             )
         )
         return gradients[: len(sources)], gradients[len(sources) :]
@@ -112,8 +119,8 @@ def vjp(fn, variables, *inputs):
     Args:
         fn: Callable `fn(*inputs) -> (output, aux)`; `output` is a tensor,
             `aux` any structure of tensors, passed through undifferentiated.
-        variables: List of trainable `keras.Variable`s; `output` depends on
-            each of them.
+        variables: List of trainable `keras.Variable`s; the gradient of one
+            that `output` does not depend on is 0.
         inputs: Float tensors.
 
     Returns:

@@ -241,7 +241,9 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         # `fit` resets them before an epoch.
         self._metrics = [v.numpy() for v in self.model.metrics_variables]
-        self._due = time.monotonic() + self.every
+        now = time.monotonic()
+        self._due = now + self.every
+        self._began = now - self.progress.seconds
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
@@ -282,6 +284,7 @@ class Checkpoint(keras.callbacks.Callback):
             step=step,
             # As bytes: the ends of its lines stay as they are.
             history=(self.folder / "history.csv").read_bytes().decode(),
+            seconds=time.monotonic() - self._began,
         )
         try:
             self.checkpoints.save(self.model, progress)

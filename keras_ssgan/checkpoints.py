@@ -38,12 +38,14 @@ class Progress:
         epoch: int, the running epoch, from 0.
         step: int, steps of it that are done.
         history: Text of `history.csv`, a row for each finished epoch.
+        seconds: float, that it has taken so far; not compared.
     """
 
     steps_per_epoch: int
     epoch: int = 0
     step: int = 0
     history: str = ""
+    seconds: float = dataclasses.field(default=0.0, compare=False)
 
     def __str__(self):
         return f"{self.epoch} epochs and {self.step} steps"

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0, or 2 where the user has something to mend, 1 where
-        training has failed, 130 or 143 where a signal stopped it.
+        training has failed, 130 or 143 where a signal stopped it, 141 where
+        nobody reads what it prints.
     """
     arguments = parse(argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -49,8 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _choose_backend(arguments.backend)
         arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As `head` does. Python would flush once more, and fail, on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except InputError as error:
         print(f"keras-ssgan: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = f"{error.filename}: {error.strerror}"
+        print(f"keras-ssgan: {_one_line(reason)}", file=sys.stderr)
         return 2
     except RunStopped as stop:
         print(f"keras-ssgan: {stop}", file=sys.stderr)
@@ -99,6 +111,8 @@ def _train(arguments):
     if arguments.resume:
         if arguments.output is None:
             raise InputError("--resume needs --output, the folder of the run")
+        # How many processes there are is of this call, not of the run.
+        settings["distribute"] = bool(arguments.distribute)
         config = training.read_config(arguments.output, **settings)
     else:
         config = training.Config(**settings)

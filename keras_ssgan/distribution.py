@@ -418,7 +418,9 @@ class Dealt(keras.utils.PyDataset):
         skipped_epochs: int = 0,
     ) -> None:
         super().__init__(
-            workers=dataset.workers,
+            # With several, batches that were made ready for a look at one
+            # would be those of the epoch that follows.
+            workers=1 if skipped_epochs else dataset.workers,
             use_multiprocessing=dataset.use_multiprocessing,
             max_queue_size=dataset.max_queue_size,
         )
@@ -555,6 +557,9 @@ def deal_validation(
 
     Returns:
         Dict of both arguments, as this process has to hand them to `fit`.
+
+    Raises:
+        InputError: If there are several devices, and it is no tuple.
     """
     devices, process, processes = _cluster(model)
     if BACKEND == "torch" or devices == 1:
@@ -562,6 +567,11 @@ def deal_validation(
             "validation_data": validation_data,
             "validation_batch_size": validation_batch_size,
         }
+    if not isinstance(validation_data, (tuple, list)):
+        raise InputError(
+            f"on {devices} devices fit takes validation_data of arrays, "
+            f"(images, labels); received {type(validation_data).__name__}"
+        )
     images, labels, *weights = validation_data
     missing = -len(images) % devices
     # Of any image and weight, since these labels hide them.

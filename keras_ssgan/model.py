@@ -16,6 +16,7 @@ from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
+from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
 from keras_ssgan.layers import stock
 from keras_ssgan.networks import build_discriminator
@@ -396,7 +397,7 @@ class SemiSupervisedGAN(keras.Model):
         if not temperature > 0:
             raise InputError(f"temperature={temperature} has to be above 0")
         discriminator = keras.models.clone_model(
-            self.discriminator, clone_function=stock
+            self.discriminator, clone_function=stock, recursive=True
         )
         discriminator.set_weights(self.discriminator.get_weights())
         channels = self.image_shape[-1]
@@ -510,12 +511,17 @@ class SemiSupervisedGAN(keras.Model):
 
         Raises:
             InputError: If arrays are given that are no images or labels, or
-                images of other channels than the networks'.
+                images of other channels or labels of other classes than the
+                networks', also as a `MixedDataset`.
         """
         if isinstance(x, np.ndarray):
             checks.check_images(x)
             self._check_channels(x)
             checks.check_labels(y, self.num_classes, len(x))
+        elif isinstance(x, MixedDataset):
+            # The rest of it has been checked.
+            self._check_channels(x.x)
+            checks.check_labels(x.y, self.num_classes)
         if kwargs.get("validation_data") is not None:
             kwargs |= distribution.deal_validation(
                 self,

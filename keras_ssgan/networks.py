@@ -37,7 +37,8 @@ def build_preprocessor(
     resize = keras.layers.Resizing(height, width, dtype="float32")
 
     # === Functional model ===
-    inputs = keras.Input((None, None, channels), dtype="uint8", name="pixels")
+    # Of integers, too, which a functional model converts to this.
+    inputs = keras.Input((None, None, channels), dtype="float32", name="pixels")
     # `Resizing` would tell all layers after it that they are in training.
     images = resize(scale(inputs), training=False)
     return keras.Model(inputs, images, name=name)

@@ -286,7 +286,7 @@ def train(
             )
             some_images = streams.some(split.train[0])
             gan.update_statistics(some_images)
-            seconds = time.perf_counter() - start
+            seconds = progress.seconds + time.perf_counter() - start
         if not distribution.is_main():
             return None
 

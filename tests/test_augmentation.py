@@ -88,6 +88,14 @@ def test_the_center_moves_by_the_translation_alone(amounts, expected):
     np.testing.assert_allclose(np.abs(center).max(), expected, atol=0.01)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_is_for_the_networks_alone(policy, images):
+    expected = RandomAffine(seed=0)(images, training=True)
+    keras.config.set_dtype_policy(policy)
+    changed = RandomAffine(seed=0)(images, training=True)
+    np.testing.assert_array_equal(to_numpy(changed), to_numpy(expected))
+
+
 def test_a_model_with_it_is_saved_and_loaded(tmp_path, images):
     inputs = keras.Input(images.shape[1:])
     model = keras.Model(inputs, RandomAffine(rotation=7.0, seed=1)(inputs))

@@ -114,6 +114,26 @@ def test_gradients_of_exactly_the_given_variables_in_their_order():
         np.testing.assert_allclose(difference, 0, atol=1e-6)
 
 
+def test_the_gradient_of_what_does_not_matter_is_zero():
+    def body(probe, x):
+        _, pullback, _ = vjp(
+            lambda x, other: (probe.slope * x, None),
+            [probe.offset, probe.slope],
+            x,
+            ops.ones((2,)),
+        )
+        (offset, slope), (_, other) = pullback(ops.convert_to_tensor(COTANGENT))
+        return {"offset": offset, "slope": slope, "other": other}
+
+    result = run(Probe(body), X)
+
+    np.testing.assert_array_equal(result["offset"], 0)
+    np.testing.assert_array_equal(result["other"], [0, 0])
+    np.testing.assert_allclose(
+        result["slope"], (COTANGENT * X).sum(0), rtol=1e-6
+    )
+
+
 def test_pullback_is_linear_in_the_cotangent():
     def gradients(probe, x, scale):
         _, pullback, _ = vjp(squares(probe), [probe.slope], x)

@@ -122,6 +122,37 @@ def test_a_backend_that_is_not_installed_is_named(run, capsys, monkeypatch):
     assert "jax is not installed; run pip install jax" in message
 
 
+def test_a_path_that_the_system_does_not_take_is_named(run, capsys):
+    path = 300 * "a" + ".png"
+    message = _fails_with_one_line(["predict", run, path], capsys)
+    assert f"{path}: File name too long" in message
+
+
+def test_an_error_of_ours_is_no_error_of_the_user(monkeypatch):
+    def fail(arguments):
+        raise OSError("no file is to blame")
+
+    monkeypatch.setattr(cli, "_generate", fail)
+    with pytest.raises(OSError, match="no file is to blame"):
+        cli.main(["generate"])
+
+
+def test_a_reader_that_has_enough_is_no_error(run, tmp_path):
+    Image.fromarray(np.eye(8, dtype="uint8") * 255).save(tmp_path / "a.png")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "keras_ssgan", "predict", str(run)]
+    result = subprocess.run(
+        [*command, str(tmp_path), "--json", "--as-is"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert result.returncode == 141
+    assert "Error" not in result.stderr
+
+
 def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys, caplog):
     folder = tmp_path / "run"
     arguments = ["train", "--dataset", npz, "--preset", "tiny"]

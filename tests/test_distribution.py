@@ -251,6 +251,26 @@ def test_the_batch_has_to_divide_by_the_devices(two_devices, tiny_data):
         build_tiny_gan().fit(data)
 
 
+def test_validation_data_are_arrays(two_devices, tiny_gan, tiny_data):
+    data = datasets.MixedDataset(*tiny_data, batch_size=10)
+    if BACKEND == "torch":
+        # There each process validates on all of it.
+        assert distribution.deal_validation(tiny_gan, data, None) == {
+            "validation_data": data,
+            "validation_batch_size": None,
+        }
+        return
+    with pytest.raises(InputError, match="arrays.*received MixedDataset"):
+        tiny_gan.fit(data, validation_data=data)
+
+
+def test_a_look_at_a_batch_does_not_fetch_those_of_an_epoch(mixed):
+    """More than one worker would have them ready, for the epoch after it."""
+    mixed.workers = 4
+    assert distribution.Dealt(mixed, 2).workers == 4
+    assert distribution.Dealt(mixed, 2, skipped_epochs=1).workers == 1
+
+
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="the others do both to the mean gradients"
 )

@@ -442,16 +442,29 @@ def test_classifier_predicts_what_the_gan_predicts(trained, data):
     )
 
 
-def test_classifier_is_made_of_stock_layers(trained):
-    def walk(layer):
-        yield layer
-        for inner in getattr(layer, "layers", ()):
-            yield from walk(inner)
+def walk(layer):
+    yield layer
+    for inner in getattr(layer, "layers", ()):
+        yield from walk(inner)
 
+
+def test_classifier_is_made_of_stock_layers(trained):
     layers = list(walk(trained.classifier()))
     assert len(layers) > 10
     for layer in layers:
         assert type(layer).__module__.startswith("keras."), layer
+
+
+def test_classifier_of_nested_networks_is_made_of_stock_layers():
+    inputs = keras.Input((8, 8, 1))
+    backbone = keras.Sequential([ks.layers.Conv2D(4, 3, strides=2)])
+    features = keras.layers.GlobalAveragePooling2D()(backbone(inputs))
+    logits = keras.layers.Dense(11)(features)
+    discriminator = keras.Model(inputs, [features, logits])
+    gan = ks.SemiSupervisedGAN(discriminator, build_tiny_gan().generator)
+    kinds = {type(layer) for layer in walk(gan.classifier())}
+    assert keras.layers.Conv2D in kinds
+    assert ks.layers.Conv2D not in kinds
 
 
 def test_classifier_is_a_copy(data, partly_labeled):
@@ -621,6 +634,19 @@ def test_fit_refuses_arrays_that_are_no_images_or_labels(change, message, data):
     images, labels, _ = data
     with pytest.raises(ks.InputError, match=message):
         fit(new_gan(), *change(images, labels))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (np.stack([x] * 3, -1), y), "3 channels.* networks 1"),
+        (lambda x, y: (x, y + 1), "label 10"),
+    ],
+)
+def test_fit_refuses_a_mixed_dataset_for_other_networks(change, message, data):
+    mixed = ks.datasets.MixedDataset(*change(*data[:2]), batch_size=BATCH)
+    with pytest.raises(ks.InputError, match=message):
+        fit(new_gan(), mixed)
 
 
 @pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")

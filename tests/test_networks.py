@@ -337,6 +337,14 @@ def test_preprocessor_scales_pixels_to_plus_minus_one(dtype):
     )
 
 
+def test_preprocessor_keeps_fractions_of_pixels():
+    pixels = np.full((1, 4, 4, 1), 127.75, "float32")
+    images = networks.build_preprocessor((4, 4, 1))(pixels)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(images), 127.75 / 127.5 - 1, atol=1e-6
+    )
+
+
 def test_preprocessor_keeps_channels_apart():
     pixels = np.zeros((1, 4, 4, 3), "uint8")
     pixels[..., 1] = 255

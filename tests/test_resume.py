@@ -217,6 +217,42 @@ def test_a_run_goes_on_where_only_the_last_step_of_an_epoch_is_left(
     assert_same_results(tmp_path, unbroken)
 
 
+def test_the_seconds_of_a_run_are_those_of_all_its_parts(
+    config, tmp_path, at, monkeypatch
+):
+    def cut(model):
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        # As if it had taken that long to begin.
+        begin = partial(training.Progress, seconds=1000.0)
+        patch.setattr(training, "Progress", begin)
+        at(9, cut)
+        with pytest.raises(PowerCut):
+            training.train(config, tmp_path, verbose=0)
+    at(-1, cut)
+    metrics = training.train(config, tmp_path, resume=True, verbose=0)
+    assert 1000 < metrics["seconds"] < 1600
+
+
+def test_one_process_goes_on_where_several_were_cut_within_an_epoch(
+    config, tmp_path, at
+):
+    def cut(model):
+        raise PowerCut
+
+    at(6, cut)
+    folder = tmp_path / "run"
+    with pytest.raises(PowerCut):
+        training.train(config, folder, verbose=0, checkpoint_every=0)
+    path = folder / "config.json"
+    several = {**json.loads(path.read_text()), "distribute": True}
+    path.write_text(json.dumps(several))
+    at(-1, cut)
+    resume = ["train", "--resume", "--output", str(folder), "--quiet"]
+    assert cli.main(resume) == 0
+
+
 def test_a_damaged_checkpoint_costs_no_more_than_its_steps(
     config, unbroken, tmp_path, at, caplog
 ):
