@@ -25,7 +25,7 @@ def clusters():
     return features * rng.uniform(1, 5, (60, 1)), labels, classes
 
 
-def _solved(features, labels, num_classes, neighbors=8, power=20, alpha=0.99):
+def _solved(features, labels, num_classes, alpha, neighbors=8, power=20):
     """`(1 - alpha) (I - alpha S)^-1 Y` of Zhou et al., in float64."""
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     cosines = np.clip(unit @ unit.T, 0, None) ** power
@@ -45,14 +45,20 @@ def _solved(features, labels, num_classes, neighbors=8, power=20, alpha=0.99):
 
 
 @pytest.mark.any_backend
-def test_labels_spread_as_the_formula_says(clusters):
-    features, labels, classes = clusters
-    # Joined, so that every label reaches every image.
-    features = features + 0.4 * np.linalg.norm(features, axis=1)[:, None]
+@pytest.mark.parametrize(
+    "num_labels, alpha", [(1, 0.99), (3, 0.985), (50, 3 / 4)]
+)
+def test_labels_spread_as_the_formula_says(num_labels, alpha):
+    """Fewer steps where there are many; on a graph without gaps."""
+    rng = np.random.default_rng(0)
+    features = rng.uniform(0, 1, (100, 3))
+    labels = np.where(np.arange(100) < num_labels, np.arange(100) % 3, -1)
     ours = propagation.propagate(features, labels, 3)
-    theirs = _solved(features, labels, 3)
-    assert ours.shape == (60, 3) and ours.dtype == np.float32
-    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    theirs = _solved(features, labels, 3, alpha)
+    assert ours.shape == (100, 3) and ours.dtype == np.float32
+    # The spreading stops once all changes together are below 1e-3, and those
+    # that were left out come to 1e-3 / (1 - alpha) before rows are scaled.
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
 @pytest.mark.any_backend
@@ -94,9 +100,9 @@ def test_what_the_pixels_say_counts_half_as_much_from_epoch_to_epoch():
     seen = np.array([[0.4, 0.6], [0.1, 0.9], [0, 1], [0.2, 0.8]], "float32")
     for epoch, power in ((0, 1), (1, 1 / 2), (3, 1 / 8)):
         combined = propagation.combine(learnt, seen, epoch)
-        odds = combined[:, 0] / combined[:, 1]
+        known = combined[[0, 1, 3]]
         np.testing.assert_allclose(
-            odds[[0, 1, 3]],
+            known[:, 0] / known[:, 1],
             [1.5 * (2 / 3) ** power, 2 / 3 * (1 / 9) ** power, 0.25**power],
             rtol=1e-5,
         )
