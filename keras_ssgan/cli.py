@@ -356,6 +356,7 @@ def _export(arguments):
 
 
 def _demo(arguments):
+    import threading
     import webbrowser
 
     from keras_ssgan.demo import site
@@ -369,7 +370,10 @@ def _demo(arguments):
             server.files |= site.read_models(arguments.model)
             print(f"{server.url} (Ctrl-C ends it)", flush=True)
             if not arguments.no_open:
-                webbrowser.open(server.url)
+                # A browser in the terminal returns when it is left.
+                threading.Thread(
+                    target=webbrowser.open, args=[server.url], daemon=True
+                ).start()
             server.serve_forever()
     except KeyboardInterrupt:
         print()

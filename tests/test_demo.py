@@ -3,12 +3,16 @@
 import http.client
 import json
 import os
+import queue
+import runpy
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
+import webbrowser
 
 import keras
 import numpy as np
@@ -197,6 +201,42 @@ def test_a_port_that_cannot_be_had_is_one_line(port, server, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"keras-ssgan: port {port} ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name, reused", [("posix", True), ("nt", False)])
+def test_only_where_it_is_safe_is_an_address_reused(name, reused, monkeypatch):
+    with monkeypatch.context() as context:
+        context.setattr(os, "name", name)
+        names = runpy.run_path(sys.modules[Server.__module__].__file__)
+    assert names["Server"].allow_reuse_address == reused
+
+
+def test_a_browser_in_the_terminal_is_served(monkeypatch):
+    answers = queue.Queue()
+
+    def browse(url):
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                answers.put(response.read())
+        except OSError as error:
+            answers.put(error)
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    monkeypatch.setattr(Server, "timeout", 10)
+    monkeypatch.setattr(Server, "serve_forever", Server.handle_request)
+    monkeypatch.setattr(site, "read_page", lambda: {"/": ("a/b", b"page")})
+    monkeypatch.setattr(site, "read_models", lambda model: {})
+    assert cli.main(["demo", "--port", "0", "--quiet"]) == 0
+    assert answers.get(timeout=10) == b"page"
+
+
+def test_files_of_the_desktop_are_no_part_of_the_page(tmp_path, monkeypatch):
+    for name in ("index.html", "a.js", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).touch()
+    (tmp_path / "vendor").mkdir()
+    monkeypatch.setattr(site, "_STATIC", tmp_path)
+    monkeypatch.setattr(vendor, "find", lambda: [])
+    assert site.read_page().keys() == {"/", "/a.js"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ reaches the file system.
 """
 
 import http.server
+import os
 import socketserver
 import sys
 from http import HTTPStatus
@@ -46,7 +47,8 @@ class Server(socketserver.ThreadingTCPServer):
         InputError: If the port cannot be had.
     """
 
-    allow_reuse_address = True
+    # Windows would let a second server have a port that is taken.
+    allow_reuse_address = os.name == "posix"
     daemon_threads = True
 
     def __init__(self, port: int) -> None:

@@ -34,7 +34,8 @@ def read_page() -> dict[str, tuple[str, bytes]]:
         InputError: If what runs the models was not fetched yet.
     """
     runtime = vendor.find()
-    pages = [file for file in sorted(_STATIC.iterdir()) if file.is_file()]
+    # Desktops leave files of their own in folders that they show.
+    pages = [file for file in _STATIC.iterdir() if file.suffix in _TYPES]
     files = {f"/{file.name}": _read(file) for file in pages}
     files["/"] = files.pop("/index.html")
     return files | {f"/vendor/{file.name}": _read(file) for file in runtime}
