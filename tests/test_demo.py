@@ -499,8 +499,8 @@ def _expect(page, selector):
     return expect(page.locator(selector))
 
 
-def _draw(page, strokes):
-    """Draws with the mouse."""
+def _draw(page, strokes, lift=True):
+    """Draws with the mouse, whose button may stay pressed."""
     page.locator("#pad").scroll_into_view_if_needed()
     box = page.locator("#pad").bounding_box()
     for stroke in strokes:
@@ -515,7 +515,8 @@ def _draw(page, strokes):
         page.mouse.down()
         for point in points[1:]:
             page.mouse.move(*point, steps=4)
-        page.mouse.up()
+        if lift:
+            page.mouse.up()
 
 
 def _settle(page, selector="#bars"):
@@ -598,6 +599,32 @@ def test_undo_takes_the_last_stroke_and_clear_takes_all(open_page):
     page.click("#clear")
     _expect(page, "#answer").to_have_text("Nothing drawn yet")
     assert not _pixels(page, "#pad").any()
+
+
+def test_undo_and_clear_end_the_stroke_that_is_drawn(open_page):
+    page = open_page()
+    for earlier, way in [
+        ([], "Control+z"),
+        (_DOT, "Control+z"),
+        (_DOT, "#undo"),
+        (_DOT, "#clear"),
+    ]:
+        _draw(page, earlier)
+        kept = _pixels(page, "#pad")
+        _draw(page, _SEVEN, lift=False)
+        if way == "Control+z":
+            page.keyboard.press(way)
+        else:
+            # As by another finger.
+            page.locator(way).evaluate("button => button.click()")
+        if way == "#clear":
+            kept = np.zeros_like(kept)
+        page.mouse.move(30, 300, steps=4)
+        np.testing.assert_array_equal(_pixels(page, "#pad"), kept)
+        page.mouse.up()
+        _draw(page, _FOUR)
+        assert np.count_nonzero(_pixels(page, "#pad")) > np.count_nonzero(kept)
+        page.click("#clear")
 
 
 def test_a_digit_can_be_drawn_with_the_keyboard_alone(open_page):

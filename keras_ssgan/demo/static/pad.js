@@ -133,15 +133,21 @@ export function createPad(canvas, pen, changed, say) {
 
   // === Both ===
 
-  function undo() {
+  /** Ends the stroke that is being drawn. */
+  function end() {
+    pointer = null;
     lift();
+  }
+
+  function undo() {
+    end();
     if (strokes.length) say("Stroke undone");
     strokes.pop();
     draw();
   }
 
   function clear() {
-    lift();
+    end();
     if (strokes.length) say("Cleared");
     strokes = [];
     draw();
