@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
+from PIL import ImageOps
 
 from keras_ssgan.errors import InputError
 
@@ -690,6 +691,9 @@ def _short_count(count: int) -> str:
 _NAME_WIDTH = 150
 _COLD = (244, 247, 251)
 _HOT = (8, 64, 129)
+_LEAST_CELL = 44
+# Of more, the cells share the room of as many, and have no numbers.
+_MOST_CLASSES_WITH_COUNTS = 100
 
 
 def confusion_matrix(
@@ -698,7 +702,9 @@ def confusion_matrix(
     """Draws a confusion matrix, with the accuracy as its title.
 
     The colour of a cell grows with the square root of the cell's share of its
-    row, so that rare confusions can still be seen.
+    row, so that rare confusions can still be seen. The counts are written in
+    the cells of up to 100 classes. Of more, the cells are smaller, and every
+    so-many-th name is written where there is no room for all.
 
     Args:
         matrix: Integer array of shape `(k, k)`: `matrix[t, p]` images of class
@@ -739,12 +745,16 @@ def confusion_matrix(
     font = _font(_TEXT_SIZE)
     names = [_shorten(str(n), font, _NAME_WIDTH) for n in class_names]
     widest_name = math.ceil(max(map(font.getlength, names)))
-    widest_count = math.ceil(font.getlength(str(matrix.max())))
-    cell = max(44, 360 // classes, widest_count + 14)
+    counted = classes <= _MOST_CLASSES_WITH_COUNTS
+    if counted:
+        widest_count = math.ceil(font.getlength(str(matrix.max())))
+        side = classes * max(_LEAST_CELL, 360 // classes, widest_count + 14)
+    else:
+        side = _MOST_CLASSES_WITH_COUNTS * _LEAST_CELL
+    cell = side / classes
     # Names too wide for a column are turned to run upwards.
     upright = widest_name + 8 > cell
 
-    side = classes * cell
     left = _MARGIN + 30 + widest_name + 10
     top = _MARGIN + 44
     names_top = top + side + 10
@@ -760,9 +770,14 @@ def confusion_matrix(
         font=_font(_TITLE_SIZE),
         anchor="ma",
     )
-    _draw_cells(draw, (left, top), cell, matrix)
-    for i, name in enumerate(names):
-        middle = (i + 0.5) * cell
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    if counted:
+        _draw_cells(draw, (left, top), cell, matrix, shares)
+    else:
+        picture.paste(_heat_map(shares, side), (left, top))
+    step = math.ceil((_TEXT_SIZE + 3) / cell)
+    for i in range(0, classes, step):
+        name, middle = names[i], (i + 0.5) * cell
         draw.text(
             (left - 10, top + middle), name, fill=_INK, font=font, anchor="rm"
         )
@@ -793,14 +808,14 @@ def _accuracy_title(matrix: np.ndarray) -> str:
 def _draw_cells(
     draw: ImageDraw.ImageDraw,
     corner: tuple[int, int],
-    cell: int,
+    cell: float,
     matrix: np.ndarray,
+    shares: np.ndarray,
 ):
     left, top = corner
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     for (row, column), count in np.ndenumerate(matrix):
         x, y = left + column * cell, top + row * cell
-        colour = _heat(shares[row, column])
+        colour = _heat(float(shares[row, column]))
         # One pixel less than the cell leaves a white line to the next.
         draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=colour)
         draw.text(
@@ -810,6 +825,13 @@ def _draw_cells(
             font=_font(_TEXT_SIZE),
             anchor="mm",
         )
+
+
+def _heat_map(shares: np.ndarray, side: int) -> Image.Image:
+    """A square of cells without lines, coloured as by `_heat`."""
+    levels = Image.fromarray(np.rint(255 * np.sqrt(shares)).astype("uint8"))
+    levels = levels.resize((side, side), Image.Resampling.BOX)
+    return ImageOps.colorize(levels, _COLD, _HOT)
 
 
 def _heat(share: float) -> tuple[int, int, int]:

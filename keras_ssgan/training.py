@@ -645,20 +645,19 @@ def _check_same_run(config, earlier):
 
 
 def _write_results(folder, gan, classifier, metrics):
+    def write(name, save):
+        with files.replacing(folder / name) as temporary:
+            save(temporary)
+
+    # First: no picture that fails should cost the models. Unlike the
+    # checkpoint, `gan` has the moving average for weights by now.
+    write("gan.keras", gan.save)
+    write("classifier.keras", classifier.save)
     animation.training(folder / "samples", folder / "training.gif")
-    curves = plotting.curves(runs.read_history(folder))
+    write("curves.png", plotting.curves(runs.read_history(folder)).save)
     confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
     )
-    for name, save in {
-        # Unlike the checkpoint, `gan` has the moving average for weights by
-        # now.
-        "gan.keras": gan.save,
-        "classifier.keras": classifier.save,
-        "curves.png": curves.save,
-        "confusion.png": confusion.save,
-    }.items():
-        with files.replacing(folder / name) as temporary:
-            save(temporary)
+    write("confusion.png", confusion.save)
     # Last: where it stands, the run is complete.
     files.write_json(folder / "metrics.json", metrics)

@@ -538,6 +538,41 @@ class TestConfusionMatrix:
         assert font.getlength(short) <= 100
         assert plotting._shorten("a name", font, 100) == "a name"
 
+    def test_many_classes_make_small_cells_without_counts(self, texts):
+        matrix = 7777 * np.eye(1000, dtype=int)
+        matrix[700, 200] = 3 * 7777
+        names = [str(i) for i in range(1000)]
+        picture = plotting.confusion_matrix(matrix, names)
+        assert max(picture.size) < 4600
+        assert "7777" not in texts
+        # As many in a row and in a column as do not touch.
+        written = [text for text in texts if text in names]
+        assert 2 * 200 <= len(written) <= 2 * 4400 / 15
+
+        pixels = np.asarray(picture)
+        drawn = (pixels != WHITE).any(axis=-1)
+        top, left = (
+            np.flatnonzero(drawn.mean(axis=axis) > 0.9)[0] for axis in (1, 0)
+        )
+        middles = ((np.arange(1000) + 0.5) * 4.4).astype(int)
+        cells = pixels[top + middles][:, left + middles].astype(int)
+        large = self.cells([[7777, 3 * 7777], [0, 7777]]).astype(int)
+        for place, colour in {
+            (700, 700): large[0, 0],
+            (700, 200): large[0, 1],
+            (701, 200): large[1, 0],
+            (999, 999): large[1, 1],
+            (0, 999): large[1, 0],
+        }.items():
+            assert np.abs(cells[place] - colour).max() <= 1
+
+    @pytest.mark.parametrize("classes", [100, 101, 150, 300])
+    def test_the_room_for_many_classes_is_bounded(self, classes, texts):
+        matrix = 777 * np.eye(classes, dtype=int)
+        picture = plotting.confusion_matrix(matrix, ["cat"] * classes)
+        assert max(picture.size) < 4700
+        assert ("777" in texts) == (classes <= 100)
+
     @pytest.mark.parametrize(
         "matrix",
         [

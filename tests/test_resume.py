@@ -19,6 +19,7 @@ from conftest import save_shards
 from benchmarks import faults
 from keras_ssgan import callbacks
 from keras_ssgan import cli
+from keras_ssgan import plotting
 from keras_ssgan import settings
 from keras_ssgan import training
 from keras_ssgan.errors import InputError
@@ -281,6 +282,25 @@ def test_a_run_killed_after_its_last_epoch_has_its_results_written(
     training.train(config, folder, resume=True, verbose=0)
     assert (folder / "metrics.json").exists()
     assert_same_results(folder, unbroken)
+
+
+@pytest.mark.parametrize("picture", ["curves", "confusion_matrix"])
+def test_a_picture_that_fails_costs_no_model(
+    picture, config, unbroken, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    names = ("gan.keras", "classifier.keras", "metrics.json")
+    for name in names:
+        (folder / name).unlink()
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(plotting, picture, fail)
+    with pytest.raises(MemoryError):
+        training.train(config, folder, resume=True, verbose=0)
+    assert [(folder / name).exists() for name in names] == [True, True, False]
 
 
 @pytest.mark.parametrize(
