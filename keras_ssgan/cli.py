@@ -24,7 +24,7 @@ from keras_ssgan.errors import RunStopped
 from keras_ssgan.settings import presets
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# Test images that an export is compared on.
+# Test images that are enough to compare an export on.
 EXPORT_SAMPLES = 1000
 # Generated images in a row.
 COLUMNS = 5
@@ -319,6 +319,7 @@ def _export(arguments):
     from keras_ssgan import datasets
     from keras_ssgan import export
     from keras_ssgan import runs
+    from keras_ssgan.datasets import streams
 
     model = runs.load_classifier(arguments.model)
     gan = None
@@ -331,8 +332,8 @@ def _export(arguments):
     samples = labels = None
     if name is not None:
         dataset = datasets.load(name)
-        samples = dataset.x_test[:EXPORT_SAMPLES]
-        labels = dataset.y_test[:EXPORT_SAMPLES]
+        samples = streams.some(dataset.x_test, EXPORT_SAMPLES)
+        labels = streams.some(dataset.y_test, EXPORT_SAMPLES)
     report = export.export_classifier(
         model,
         arguments.output,
@@ -613,8 +614,9 @@ def _add_export(commands):
     )
     add(
         "--dataset",
-        help="as for train; its first 1,000 test images are compared on "
-        "(default: the run's; noise for a .keras file)",
+        help="as for train; 1,000 of its test images, or a few more, taken "
+        "from everywhere, are compared on (default: the run's; noise for a "
+        ".keras file)",
     )
     add(
         "--generator",

@@ -135,7 +135,10 @@ def export_classifier(
             "gan.classifier()"
         )
     num_classes = model.output_shape[-1]
-    names = [str(name) for name in class_names or range(num_classes)]
+    names = [
+        str(name)
+        for name in (range(num_classes) if class_names is None else class_names)
+    ]
     if len(names) != num_classes:
         raise InputError(
             f"there are {len(names)} class_names for {num_classes} classes; "

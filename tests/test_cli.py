@@ -18,6 +18,7 @@ from PIL import Image
 
 from keras_ssgan import cli
 from keras_ssgan import datasets
+from keras_ssgan import export
 from keras_ssgan import plotting
 from keras_ssgan import sampling
 
@@ -667,6 +668,28 @@ def test_export_writes_what_predicts_as_the_run_does(
         for path in (tmp_path / "digits.keras", run / "classifier.keras")
     )
     np.testing.assert_allclose(exported, original, atol=1e-5)
+
+
+def test_an_export_is_compared_on_test_images_of_all_classes(
+    run, npz, tmp_path, monkeypatch
+):
+    arrays = dict(np.load(npz))
+    order = arrays["y_test"].argsort(kind="stable")
+    arrays |= {name: arrays[name][order] for name in ("x_test", "y_test")}
+    np.savez(tmp_path / "sorted.npz", **arrays)
+    given = {}
+
+    def export_classifier(model, path, **arguments):
+        given.update(arguments)
+        return {}
+
+    monkeypatch.setattr(export, "export_classifier", export_classifier)
+    monkeypatch.setattr(cli, "EXPORT_SAMPLES", 10)
+    arguments = ["export", run, "--dataset", tmp_path / "sorted.npz"]
+    arguments += ["--output", tmp_path / "digits"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert given["labels"].tolist() == list(range(10))
+    np.testing.assert_array_equal(given["samples"], arrays["x_test"][::2])
 
 
 @pytest.mark.parametrize(

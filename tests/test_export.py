@@ -332,7 +332,9 @@ def colour(tmp_path_factory):
     )
     gan = ks.SemiSupervisedGAN(discriminator, generator)
     _randomize(gan.discriminator)
-    report = ks.export.export_classifier(gan, path, formats="keras")
+    report = ks.export.export_classifier(
+        gan, path, formats="keras", class_names=np.array(["cat", "dog"])
+    )
     return gan, report["keras"]["path"]
 
 
@@ -346,6 +348,10 @@ def test_colour_images_go_in_with_their_channels(colour):
         gan.predict(images, verbose=0),
         atol=0.05,
     )
+
+
+def test_names_may_be_an_array(colour):
+    assert _read_labels(colour[1]) == ["cat", "dog"]
 
 
 def test_mixed_precision_is_exported_in_float32(colour):

@@ -147,19 +147,20 @@ def select(images: Images, mask: np.ndarray) -> Images:
     return images[mask]
 
 
-def some(images: Images) -> np.ndarray:
-    """Takes as many images as statistics need, or a few more.
+def some(images: Images, enough: int = 4000) -> np.ndarray:
+    """Takes as many images as are enough, or less than twice as many.
 
     From everywhere, since images may be in the order of their classes.
 
     Args:
-        images: Array or `StreamedImages` of `n` images.
+        images: Array or `StreamedImages` of `n` images; or of their labels.
+        enough: int, by default what statistics need.
 
     Returns:
-        Array of the first image and every so-many-th after it; of `n` below
-        8,000, all.
+        Array of the first image and every so-many-th after it; all, where
+        there are less than twice `enough`.
     """
-    return images[:: max(1, len(images) // 4000)]
+    return images[:: max(1, len(images) // enough)]
 
 
 def keep_labeled(images: Images, labels: np.ndarray) -> Images:
