@@ -344,6 +344,7 @@ def _export(arguments):
         samples=samples,
         labels=labels,
         overwrite=arguments.overwrite,
+        metadata=runs.load_image_format(arguments.model),
     )
     if gan is not None:
         report["generator"] = export.export_generator(

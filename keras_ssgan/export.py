@@ -28,6 +28,7 @@ The names of the classes are in a file `labels.txt`, one a line: within `.keras`
 and `.tflite`, which open as zip files; in SavedModel's `assets.extra/`; in
 `.pt2` as one of the `extra_files` of `torch.export.load`. ONNX has them as JSON
 in its `metadata_props`, OpenVINO as `model_info/labels` in its `rt_info`.
+Beside them, ONNX has what is given as `metadata`.
 """
 
 import importlib.util
@@ -39,6 +40,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,7 @@ def export_classifier(
     samples: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     overwrite: bool = False,
+    metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Writes a classifier for other runtimes, and runs each to compare.
 
@@ -109,6 +112,10 @@ def export_classifier(
             size.
         labels: Integers `(n,)`, the classes of `samples`.
         overwrite: Whether files that are there already are replaced.
+        metadata: Dict of what else ONNX's `metadata_props` say, as JSON. The
+            demo prepares drawings by `image_size`, `[height, width]` of the
+            images that the model learnt from, and `mnist_format`, whether
+            those were in MNIST's format (see `datasets.in_mnist_format`).
 
     Returns:
         Dict from format to a dict of `path`, `max_difference` of a
@@ -152,7 +159,12 @@ def export_classifier(
         Path(path),
         # A set in the order given.
         dict.fromkeys([formats] if isinstance(formats, str) else formats),
-        {"input": "pixels", "output": "probabilities", "labels": names},
+        {
+            "input": "pixels",
+            "output": "probabilities",
+            "labels": names,
+            "metadata": metadata or {},
+        },
         samples,
         _TOLERANCES,
         overwrite,
@@ -196,7 +208,7 @@ def export_generator(
         keras.Model(latents, images),
         generator_file(path).with_suffix(""),
         ["onnx"],
-        {"input": "latents", "output": "images", "labels": []},
+        {"input": "latents", "output": "images", "labels": [], "metadata": {}},
         np.random.default_rng(0).standard_normal(
             (32, gan.latent_dim), dtype="float32"
         ),
@@ -504,7 +516,10 @@ def _write_onnx(model, path, job):
         {job["input"]: _axes(model.inputs[0])},
         {job["output"]: _axes(model.outputs[0])},
     )
-    onnx.helper.set_model_props(written, {"labels": json.dumps(job["labels"])})
+    metadata = {**job["metadata"], "labels": job["labels"]}
+    onnx.helper.set_model_props(
+        written, {key: json.dumps(value) for key, value in metadata.items()}
+    )
     onnx.save(written, path)
 
 

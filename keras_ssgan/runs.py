@@ -3,8 +3,10 @@
 import math
 import shlex
 import unicodedata
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +17,9 @@ from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
+
+# What a run's results say of its images.
+IMAGE_FORMAT = ("image_size", "mnist_format")
 
 
 def load_classifier(path: PathLike) -> keras.Model:
@@ -135,16 +140,34 @@ def _is_name(name):
     )
 
 
-def load_image_size(path: PathLike) -> list[int]:
-    """The size of the images of a run.
+def load_image_format(path: PathLike) -> dict[str, Any]:
+    """What is known of the images that a run learnt from.
 
     Args:
         path: Folder of a run, or a `.keras` file.
 
     Returns:
-        List of height and width; MNIST's where it is not known.
+        Dict of those of `IMAGE_FORMAT` that are known: `image_size`, a list of
+        height and width, and `mnist_format`, whether they were normalised as
+        MNIST's are.
     """
-    return _read_metrics(path).get("image_size", [28, 28])
+    metrics = _read_metrics(path)
+    return {name: metrics[name] for name in IMAGE_FORMAT if name in metrics}
+
+
+def complete_image_format(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what is most likely to what is known of a model's images.
+
+    Args:
+        known: Dict as from `load_image_format`.
+
+    Returns:
+        Dict of all of `IMAGE_FORMAT`; those that are not known are MNIST's.
+    """
+    size = known.get("image_size", [28, 28])
+    # Runs of earlier versions say the size alone.
+    mnist_format = known.get("mnist_format", size == [28, 28])
+    return {"image_size": size, "mnist_format": bool(mnist_format)}
 
 
 def learnt_from_mnist_format(path: PathLike) -> bool:
@@ -156,9 +179,7 @@ def learnt_from_mnist_format(path: PathLike) -> bool:
     Returns:
         bool; `True` where it is not known.
     """
-    # Runs of earlier versions say the size alone.
-    default = load_image_size(path) == [28, 28]
-    return bool(_read_metrics(path).get("mnist_format", default))
+    return complete_image_format(load_image_format(path))["mnist_format"]
 
 
 def resume_command(folder: PathLike) -> str:

@@ -670,13 +670,9 @@ def test_export_writes_what_predicts_as_the_run_does(
     np.testing.assert_allclose(exported, original, atol=1e-5)
 
 
-def test_an_export_is_compared_on_test_images_of_all_classes(
-    run, npz, tmp_path, monkeypatch
-):
-    arrays = dict(np.load(npz))
-    order = arrays["y_test"].argsort(kind="stable")
-    arrays |= {name: arrays[name][order] for name in ("x_test", "y_test")}
-    np.savez(tmp_path / "sorted.npz", **arrays)
+@pytest.fixture
+def given_to_export(monkeypatch):
+    """Dict of what the command line has exported, which it does not."""
     given = {}
 
     def export_classifier(model, path, **arguments):
@@ -684,12 +680,41 @@ def test_an_export_is_compared_on_test_images_of_all_classes(
         return {}
 
     monkeypatch.setattr(export, "export_classifier", export_classifier)
+    return given
+
+
+def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
+    arguments = ["export", run, "--output", tmp_path / "digits"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert given_to_export["metadata"] == {
+        "image_size": [8, 8],
+        "mnist_format": False,
+    }
+
+
+def test_an_export_knows_nothing_of_the_images_of_a_model_alone(
+    run, tmp_path, given_to_export
+):
+    arguments = ["export", run / "gan.keras", "--output", tmp_path / "digits"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert given_to_export["metadata"] == {}
+
+
+def test_an_export_is_compared_on_test_images_of_all_classes(
+    run, npz, tmp_path, monkeypatch, given_to_export
+):
+    arrays = dict(np.load(npz))
+    order = arrays["y_test"].argsort(kind="stable")
+    arrays |= {name: arrays[name][order] for name in ("x_test", "y_test")}
+    np.savez(tmp_path / "sorted.npz", **arrays)
     monkeypatch.setattr(cli, "EXPORT_SAMPLES", 10)
     arguments = ["export", run, "--dataset", tmp_path / "sorted.npz"]
     arguments += ["--output", tmp_path / "digits"]
     assert cli.main([str(argument) for argument in arguments]) == 0
-    assert given["labels"].tolist() == list(range(10))
-    np.testing.assert_array_equal(given["samples"], arrays["x_test"][::2])
+    assert given_to_export["labels"].tolist() == list(range(10))
+    np.testing.assert_array_equal(
+        given_to_export["samples"], arrays["x_test"][::2]
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import webbrowser
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -290,6 +291,7 @@ def test_without_npm_it_is_said_what_to_install(tmp_path, monkeypatch):
 # === Its models ===
 
 NAMES = ["zero", *"12345678", "number <b>nine</b>"]
+IMAGE_FORMAT = {"image_size": [28, 28], "mnist_format": True}
 
 
 def _normalized(image, path):
@@ -335,7 +337,7 @@ def run(tmp_path_factory):
     folder.mkdir()
     gan.save(folder / "gan.keras")
     gan.classifier().save(folder / "classifier.keras")
-    metrics = {"class_names": NAMES, "image_size": [28, 28]}
+    metrics = {"class_names": NAMES, **IMAGE_FORMAT}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -366,6 +368,10 @@ def test_a_run_is_exported_and_described(models):
         "imageSize": [28, 28],
         "hasGenerator": True,
     }
+    classifier = onnx.load_from_string(models["/classifier.onnx"][1])
+    assert {
+        prop.key: json.loads(prop.value) for prop in classifier.metadata_props
+    } == {"labels": NAMES, **IMAGE_FORMAT}
 
 
 def test_exported_files_are_taken_as_they_are(exported, models):
@@ -373,6 +379,30 @@ def test_exported_files_are_taken_as_they_are(exported, models):
     assert again.keys() == models.keys()
     assert again["/generator.onnx"] == models["/generator.onnx"]
     assert json.loads(again["/model.json"][1])["title"] == "digits"
+
+
+@pytest.mark.parametrize(
+    "known, size, normalize",
+    [
+        ({"image_size": [8, 6], "mnist_format": False}, [8, 6], False),
+        ({"image_size": [28, 28], "mnist_format": False}, [28, 28], False),
+        ({"image_size": [8, 6]}, [8, 6], False),
+        ({}, [28, 28], True),
+    ],
+)
+def test_an_exported_file_says_what_images_it_learnt_from(
+    known, size, normalize, exported, tmp_path
+):
+    model = onnx.load(exported)
+    metadata = {"labels": NAMES, **known}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(
+        model, {key: json.dumps(value) for key, value in metadata.items()}
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    files = site.read_models(tmp_path / "model.onnx")
+    about = json.loads(files["/model.json"][1])
+    assert (about["imageSize"], about["normalize"]) == (size, normalize)
 
 
 def test_a_classifier_alone_will_do(exported, tmp_path):

@@ -77,6 +77,7 @@ def report(gan, images, labels, folder, home):
             samples=images,
             labels=labels,
             overwrite=True,
+            metadata={"image_size": [8, 6], "mnist_format": False},
         )
 
 
@@ -116,7 +117,11 @@ def test_onnxruntime_gives_the_same_probabilities(expected, report):
     assert pixels.shape == ["batch", "height", "width"]
     assert (output.name, output.shape) == ("probabilities", ["batch", 10])
     metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["labels"]) == NAMES
+    assert {key: json.loads(value) for key, value in metadata.items()} == {
+        "labels": NAMES,
+        "image_size": [8, 6],
+        "mnist_format": False,
+    }
     _assert_same_probabilities(
         lambda batch: session.run(["probabilities"], {"pixels": batch})[0],
         expected,

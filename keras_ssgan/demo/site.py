@@ -83,13 +83,17 @@ def _export(source, drawing, folder):
     names = runs.load_class_names(source, classifier.output_shape[-1])
     export.export_generator(gan, folder / "model")
     return export.export_classifier(
-        classifier, folder / "model", formats="onnx", class_names=names
+        classifier,
+        folder / "model",
+        formats="onnx",
+        class_names=names,
+        metadata=runs.load_image_format(source),
     )["onnx"]["path"]
 
 
 def _read_onnx(classifier, source):
     """The models, and what the page has to know about them."""
-    names = _describe(classifier)
+    names, images = _describe(classifier)
     files = {"/classifier.onnx": _read(classifier)}
     generator = export.generator_file(classifier.with_suffix(""))
     if generator.is_file():
@@ -97,8 +101,8 @@ def _read_onnx(classifier, source):
     about = {
         "title": source.resolve().stem,
         "classNames": names,
-        "normalize": runs.learnt_from_mnist_format(source),
-        "imageSize": runs.load_image_size(source),
+        "normalize": images["mnist_format"],
+        "imageSize": images["image_size"],
         "hasGenerator": generator.is_file(),
     }
     files["/model.json"] = (_TYPES[".json"], json.dumps(about).encode())
@@ -106,7 +110,12 @@ def _read_onnx(classifier, source):
 
 
 def _describe(path):
-    """The names of the classes, of a model that the page can draw for."""
+    """What a model says of itself, if the page can draw for it.
+
+    Returns:
+        The names of its classes, and the format of the images that it learnt
+        from.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a run's folder")
     try:
@@ -120,6 +129,11 @@ def _describe(path):
         model = onnx.load(path, load_external_data=False)
         metadata = {prop.key: prop.value for prop in model.metadata_props}
         names = json.loads(metadata["labels"])
+        known = {
+            name: json.loads(metadata[name])
+            for name in runs.IMAGE_FORMAT
+            if name in metadata
+        }
         (pixels,) = model.graph.input
     except Exception:
         raise InputError(
@@ -129,7 +143,7 @@ def _describe(path):
         raise InputError(
             f"{path} takes images of several channels; the demo draws in one"
         )
-    return names
+    return names, runs.complete_image_format(known)
 
 
 def _read(path):
