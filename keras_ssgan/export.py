@@ -114,8 +114,9 @@ def export_classifier(
         overwrite: Whether files that are there already are replaced.
         metadata: Dict of what else ONNX's `metadata_props` say, as JSON. The
             demo prepares drawings by `image_size`, `[height, width]` of the
-            images that the model learnt from, and `mnist_format`, whether
-            those were in MNIST's format (see `datasets.in_mnist_format`).
+            images that the model learnt from, `mnist_format`, and
+            `light_paper`, whether those were so (see
+            `datasets.in_mnist_format` and `datasets.on_light_paper`).
 
     Returns:
         Dict from format to a dict of `path`, `max_difference` of a

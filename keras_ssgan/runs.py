@@ -19,7 +19,7 @@ from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
 
 # What a run's results say of its images.
-IMAGE_FORMAT = ("image_size", "mnist_format")
+IMAGE_FORMAT = ("image_size", "mnist_format", "light_paper")
 
 
 def load_classifier(path: PathLike) -> keras.Model:
@@ -148,8 +148,8 @@ def load_image_format(path: PathLike) -> dict[str, Any]:
 
     Returns:
         Dict of those of `IMAGE_FORMAT` that are known: `image_size`, a list of
-        height and width, and `mnist_format`, whether they were normalised as
-        MNIST's are.
+        height and width, `mnist_format`, whether they were normalised as
+        MNIST's are, and `light_paper`, whether they are dark on light.
     """
     metrics = _read_metrics(path)
     return {name: metrics[name] for name in IMAGE_FORMAT if name in metrics}
@@ -167,7 +167,11 @@ def complete_image_format(known: Mapping[str, Any]) -> dict[str, Any]:
     size = known.get("image_size", [28, 28])
     # Runs of earlier versions say the size alone.
     mnist_format = known.get("mnist_format", size == [28, 28])
-    return {"image_size": size, "mnist_format": bool(mnist_format)}
+    return {
+        "image_size": size,
+        "mnist_format": bool(mnist_format),
+        "light_paper": bool(known.get("light_paper", False)),
+    }
 
 
 def learnt_from_mnist_format(path: PathLike) -> bool:

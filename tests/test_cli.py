@@ -689,6 +689,9 @@ def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
     assert given_to_export["metadata"] == {
         "image_size": [8, 8],
         "mnist_format": False,
+        "light_paper": json.loads((run / "metrics.json").read_text())[
+            "light_paper"
+        ],
     }
 
 

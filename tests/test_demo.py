@@ -291,7 +291,11 @@ def test_without_npm_it_is_said_what_to_install(tmp_path, monkeypatch):
 # === Its models ===
 
 NAMES = ["zero", *"12345678", "number <b>nine</b>"]
-IMAGE_FORMAT = {"image_size": [28, 28], "mnist_format": True}
+IMAGE_FORMAT = {
+    "image_size": [28, 28],
+    "mnist_format": True,
+    "light_paper": False,
+}
 
 
 def _normalized(image, path):
@@ -366,6 +370,7 @@ def test_a_run_is_exported_and_described(models):
         "classNames": NAMES,
         "normalize": True,
         "imageSize": [28, 28],
+        "lightPaper": False,
         "hasGenerator": True,
     }
     classifier = onnx.load_from_string(models["/classifier.onnx"][1])
@@ -382,16 +387,20 @@ def test_exported_files_are_taken_as_they_are(exported, models):
 
 
 @pytest.mark.parametrize(
-    "known, size, normalize",
+    "known, expected",
     [
-        ({"image_size": [8, 6], "mnist_format": False}, [8, 6], False),
-        ({"image_size": [28, 28], "mnist_format": False}, [28, 28], False),
-        ({"image_size": [8, 6]}, [8, 6], False),
-        ({}, [28, 28], True),
+        ({"image_size": [8, 6], "mnist_format": False}, ([8, 6], False, False)),
+        ({"mnist_format": False}, ([28, 28], False, False)),
+        ({"image_size": [8, 6]}, ([8, 6], False, False)),
+        (
+            {"image_size": [8, 6], "light_paper": True},
+            ([8, 6], False, True),
+        ),
+        ({}, ([28, 28], True, False)),
     ],
 )
 def test_an_exported_file_says_what_images_it_learnt_from(
-    known, size, normalize, exported, tmp_path
+    known, expected, exported, tmp_path
 ):
     model = onnx.load(exported)
     metadata = {"labels": NAMES, **known}
@@ -402,7 +411,8 @@ def test_an_exported_file_says_what_images_it_learnt_from(
     onnx.save(model, tmp_path / "model.onnx")
     files = site.read_models(tmp_path / "model.onnx")
     about = json.loads(files["/model.json"][1])
-    assert (about["imageSize"], about["normalize"]) == (size, normalize)
+    names = ("imageSize", "normalize", "lightPaper")
+    assert tuple(about[name] for name in names) == expected
 
 
 def test_a_classifier_alone_will_do(exported, tmp_path):
@@ -778,19 +788,25 @@ def test_it_fits_a_phone_and_a_finger_draws(open_page, width):
     assert page.evaluate("scrollY") == 0
 
 
+@pytest.mark.parametrize("light", [False, True])
 def test_a_model_of_other_images_sees_the_drawing_as_it_is(
-    open_page, page_files, models, serve
+    light, open_page, page_files, models, serve
 ):
     content_type, about = models["/model.json"]
     about = json.loads(about) | {"normalize": False, "imageSize": [8, 6]}
+    about["lightPaper"] = light
     about = (content_type, json.dumps(about).encode())
     page = open_page(server=serve(page_files | models | {"/model.json": about}))
+    _settle(page)
+    assert (_pixels(page, "#seen")[..., 0] == 255 * light).all()
     _draw(page, _FOUR)
     _expect(page, "#answer").not_to_have_text("Nothing drawn yet")
     _settle(page)
     ink = Image.fromarray(_pixels(page, "#pad")[..., 3].astype("float32"))
     expected = np.asarray(ink.resize((6, 8), Image.Resampling.BILINEAR))
     seen = _pixels(page, "#seen")[..., 0]
+    if light:
+        expected = 255 - expected
     np.testing.assert_allclose(seen, expected, atol=1)
 
 

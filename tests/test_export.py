@@ -77,7 +77,7 @@ def report(gan, images, labels, folder, home):
             samples=images,
             labels=labels,
             overwrite=True,
-            metadata={"image_size": [8, 6], "mnist_format": False},
+            metadata={"image_size": [8, 6], "light_paper": True},
         )
 
 
@@ -120,7 +120,7 @@ def test_onnxruntime_gives_the_same_probabilities(expected, report):
     assert {key: json.loads(value) for key, value in metadata.items()} == {
         "labels": NAMES,
         "image_size": [8, 6],
-        "mnist_format": False,
+        "light_paper": True,
     }
     _assert_same_probabilities(
         lambda batch: session.run(["probabilities"], {"pixels": batch})[0],

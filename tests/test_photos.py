@@ -111,6 +111,16 @@ def test_other_images_of_digits_are_not(change, digits):
     assert not datasets.in_mnist_format(change(digits))
 
 
+@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
+def test_paper_is_light_or_dark(shape, digits):
+    # One of them lies on other paper, and ink may touch the border.
+    digits[3] = 255 - digits[3]
+    digits[:, 0, :8] = 255
+    images = digits.reshape(shape)
+    assert not datasets.on_light_paper(images)
+    assert datasets.on_light_paper(255 - images)
+
+
 def test_the_proportions_stay(tmp_path):
     coverage = np.zeros((300, 200))
     coverage[20:120, 30:80] = 1

@@ -160,6 +160,23 @@ def test_a_run_writes_its_folder(finished):
             picture.verify()
 
 
+@pytest.mark.parametrize("light", [False, True])
+def test_what_paper_the_images_are_on_is_noted(light, config, npz, tmp_path):
+    arrays = dict(np.load(npz))
+    for name in ("x_train", "x_test"):
+        arrays[name] = np.pad(
+            arrays[name][:, 1:-1, 1:-1],
+            ((0, 0), (1, 1), (1, 1)),
+            constant_values=200 if light else 50,
+        )
+    np.savez(tmp_path / "paper.npz", **arrays)
+    config = dataclasses.replace(
+        config, dataset=str(tmp_path / "paper.npz"), epochs=1
+    )
+    metrics = training.train(config, tmp_path / "run", verbose=0)
+    assert metrics["light_paper"] is light
+
+
 def test_the_reported_accuracy_is_that_of_the_saved_classifier(finished, npz):
     folder, metrics = finished
     classifier = keras.saving.load_model(folder / "classifier.keras")

@@ -19,6 +19,7 @@ from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
 from keras_ssgan.datasets.photos import find_images
 from keras_ssgan.datasets.photos import in_mnist_format
+from keras_ssgan.datasets.photos import on_light_paper
 from keras_ssgan.datasets.photos import read_digit
 from keras_ssgan.datasets.shards import load_shards
 from keras_ssgan.datasets.streams import StreamedImages
@@ -38,6 +39,7 @@ __all__ = [
     "load_mnist",
     "load_npz",
     "load_shards",
+    "on_light_paper",
     "read_digit",
     "read_image",
     "split_validation",

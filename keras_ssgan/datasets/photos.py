@@ -96,6 +96,30 @@ def in_mnist_format(images: np.ndarray) -> bool:
     return bool(np.mean([_is_normalized(image) for image in images]) >= 0.9)
 
 
+def on_light_paper(images: np.ndarray) -> bool:
+    """Tells whether images are light where there is no ink.
+
+    Args:
+        images: uint8 array of shape `(n, height, width)` or `(n, height, width,
+            1)`.
+
+    Returns:
+        bool, `True` if the median of the pixels at their borders is in the
+        lighter half of the levels.
+
+    Example:
+
+    >>> on_light_paper(np.stack([read_digit("photo.jpg")]))
+    False
+    """
+    return bool(np.median(_border(np.moveaxis(images, 0, -1))) > 127)
+
+
+def _border(pixels):
+    """The pixels at the edges of an array `(height, width, ...)`."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
 def _is_normalized(image):
     ink = np.where(image < 255 * _LEAST_INK, 0, image)
     if not ink.any():
@@ -222,9 +246,7 @@ def _find_ink(pixels):
         float32 array of shape `(height, width)`, from 0 for paper to 1 for the
         strongest ink; `None` if all is paper.
     """
-    border = np.concatenate(
-        [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
-    )
+    border = _border(pixels)
     paper = np.median(border, axis=0)
     # Grain and uneven light. The median, as ink may touch the border.
     noise = 3 * np.median(np.abs(border - paper), axis=0)

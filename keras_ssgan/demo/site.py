@@ -103,6 +103,7 @@ def _read_onnx(classifier, source):
         "classNames": names,
         "normalize": images["mnist_format"],
         "imageSize": images["image_size"],
+        "lightPaper": images["light_paper"],
         "hasGenerator": generator.is_file(),
     }
     files["/model.json"] = (_TYPES[".json"], json.dumps(about).encode())

@@ -70,6 +70,16 @@ const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities)
 
 // === You draw, it reads ===
 
+const paper = (about) => (!about.normalize && about.lightPaper ? 255 : 0);
+
+/** Reduces a drawing, to dark ink where the model learnt from such. */
+function reduceAsLearnt(coverage, width, height, about) {
+  const [rows, columns] = about.imageSize;
+  const size = { width: columns, height: rows };
+  const ink = reduce(coverage, width, height, size);
+  return ink.map((value) => Math.abs(paper(about) - value));
+}
+
 function startReading(session, about) {
   const bars = about.classNames.map((name) => addBar(name));
   const canvas = at("pad");
@@ -93,8 +103,9 @@ function startReading(session, about) {
       ? null
       : about.normalize
         ? normalize(coverage, width, height)
-        : reduce(coverage, width, height, { width: columns, height: rows });
-    show(at("seen"), bytes ?? new Uint8Array(rows * columns), columns, rows);
+        : reduceAsLearnt(coverage, width, height, about);
+    const blank = new Uint8Array(rows * columns).fill(paper(about));
+    show(at("seen"), bytes ?? blank, columns, rows);
     if (!bytes) return answer("Nothing drawn yet");
     const probabilities = await classify(session, bytes, columns, rows);
     const top = best(probabilities);
