@@ -393,6 +393,23 @@ def test_a_streamed_folder_turns_photos_as_in_memory(tmp_path):
     np.testing.assert_array_equal(images[:], x)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
+def test_listing_a_folder_decodes_nothing(tmp_path, monkeypatch, suffix):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.new("L", (8, 5)).save(tmp_path / name / f"{i}.{suffix}")
+
+    def load(image):
+        raise AssertionError("an image was decoded")
+
+    kind = type(Image.open(tmp_path / "a" / f"0.{suffix}"))
+    monkeypatch.setattr(kind, "load", load)
+    images, labels = image_folder._list_classes(tmp_path, None)
+    assert images.shape == (6, 5, 8) and labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert image_folder.estimate_bytes(tmp_path) == 6 * 40
+
+
 def test_what_is_no_image_is_skipped_by_a_streamed_folder(image_folder_path):
     (image_folder_path / "cat" / "0.txt").write_text("no image")
     (image_folder_path / "unlabeled" / "2.png").write_bytes(b"neither")

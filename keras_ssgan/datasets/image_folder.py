@@ -380,5 +380,7 @@ def _read_shape(file):
     """Height and width of an image, upright, from the head of its file."""
     with open_image(file) as image:
         width, height = image.size
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        # A PNG's own `getexif` decodes it, to look behind the pixels too.
+        exif = Image.Image.getexif(image)
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
     return (width, height) if orientation > 4 else (height, width)
