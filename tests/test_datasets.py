@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_ssgan import datasets
+from keras_ssgan.datasets import image_folder
 from keras_ssgan.errors import InputError
 
 pytestmark = pytest.mark.any_backend
@@ -371,14 +372,18 @@ def test_image_folder_split_depends_on_the_seed_alone(tmp_path):
     assert drawn[0] != drawn[2]
 
 
-@pytest.mark.parametrize("name", ["unlabeled", "unlabelled"])
-def test_unlabeled_folder_goes_to_training_as_minus_one(tmp_path, name):
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["unlabeled", "unlabelled", "Unlabeled"])
+def test_unlabeled_folder_goes_to_training_as_minus_one(tmp_path, name, stream):
     _save_folder(tmp_path)
     for i in range(3):
         _save_image(tmp_path / name / f"{i}.png", 200 + i)
-    (x_train, y_train), (_, y_test) = datasets.load_image_folder(tmp_path)
+    (x_train, y_train), (_, y_test) = datasets.load_image_folder(
+        tmp_path, stream=stream
+    )
     assert sorted(x_train[y_train == -1][:, 0, 0]) == [200, 201, 202]
     assert (y_test >= 0).all()
+    assert image_folder.estimate_bytes(tmp_path) == 23 * 24
     assert datasets.class_names(tmp_path) == ["cat", "dog"]
 
 

@@ -19,6 +19,7 @@ from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.errors import InputError
 from keras_ssgan.types import PathLike
 
+# In any case: some file systems make no difference.
 _UNLABELED = ("unlabeled", "unlabelled")
 # Test images of a folder that is streamed are in memory, and take no more.
 _TEST_BYTES = 1 << 28
@@ -101,7 +102,7 @@ def estimate_bytes(path: str | os.PathLike) -> int:
         Bytes, from the number of files and the sizes of a few.
     """
     count, sizes = 0, []
-    for folder in (*class_names(path), *_UNLABELED):
+    for _, folder in _labeled_folders(path):
         files = _list_files(Path(path) / folder)
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
@@ -130,13 +131,7 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
     """
     if not os.path.isdir(path):
         raise InputError(f"{path} is no folder")
-    names = sorted(
-        entry.name
-        for entry in os.scandir(path)
-        if entry.is_dir()
-        and not entry.name.startswith(".")
-        and entry.name not in _UNLABELED
-    )
+    names = _folder_names(path, unlabeled=False)
     if len(names) < 2:
         raise InputError(
             f"{path} has {len(names) or 'no'} class "
@@ -146,6 +141,23 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
     if all(name.isdecimal() for name in names):
         names.sort(key=int)
     return names
+
+
+def _folder_names(path, unlabeled):
+    """Names of the class folders, or of the others, sorted."""
+    return sorted(
+        entry.name
+        for entry in os.scandir(path)
+        if entry.is_dir()
+        and not entry.name.startswith(".")
+        and (entry.name.lower() in _UNLABELED) == unlabeled
+    )
+
+
+def _labeled_folders(path):
+    """Pairs of class id, -1 for no label, and name of the folder."""
+    classes = enumerate(class_names(path))
+    return [*classes, *((-1, u) for u in _folder_names(path, unlabeled=True))]
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -183,9 +195,8 @@ def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
 
 def _read_classes(path, image_size):
     """Reads every image, and its class id, of every class."""
-    names = class_names(path)
     images, labels, skipped = [], [], 0
-    for label, name in [*enumerate(names), *((-1, u) for u in _UNLABELED)]:
+    for label, name in _labeled_folders(path):
         found, unreadable = _read_folder(Path(path) / name, image_size)
         if label >= 0:
             _check_class(Path(path) / name, len(found))
@@ -230,8 +241,6 @@ def _read_folder(folder, image_size):
 
 def _list_files(folder):
     """Names of the files of a folder, hidden ones aside, sorted."""
-    if not folder.is_dir():  # Only `unlabeled` can be missing.
-        return []
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
@@ -354,8 +363,7 @@ def _list_classes(path, image_size):
     """
     folders, names, labels, skipped = [], [], [], 0
     shapes = collections.Counter()
-    classes = class_names(path)
-    for label, name in [*enumerate(classes), *((-1, u) for u in _UNLABELED)]:
+    for label, name in _labeled_folders(path):
         folder = Path(path) / name
         found = []
         for file in _list_files(folder):
