@@ -16,6 +16,7 @@ from PIL import Image
 from keras_ssgan import callbacks
 from keras_ssgan import cli
 from keras_ssgan import datasets
+from keras_ssgan import limits
 from keras_ssgan.datasets import dataset
 from keras_ssgan.datasets import image_folder
 from keras_ssgan.datasets import shards
@@ -405,7 +406,7 @@ def test_listing_a_folder_decodes_nothing(tmp_path, monkeypatch, suffix):
 
     kind = type(Image.open(tmp_path / "a" / f"0.{suffix}"))
     monkeypatch.setattr(kind, "load", load)
-    images, labels = image_folder._list_classes(tmp_path, None)
+    images, labels, _ = image_folder._list_classes(tmp_path, None)
     assert images.shape == (6, 5, 8) and labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert image_folder.estimate_bytes(tmp_path) == 6 * 40
 
@@ -453,6 +454,78 @@ def test_the_test_set_of_a_streamed_folder_is_bounded(
         image_folder_path, test_fraction=0.5, stream=True
     )
     assert y_test.tolist() == [0, 1] and len(x_test) == 2
+
+
+def _break_off(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.fixture
+def bounded_folder(image_folder_path, monkeypatch):
+    """A folder whose test set is bounded, with images that break off."""
+    monkeypatch.setattr(image_folder, "_TEST_BYTES", 6 * 64)
+    for name in ("cat/1", "dog/5", "unlabeled/2"):
+        _break_off(image_folder_path / f"{name}.png")
+    return image_folder_path
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("seed", range(8))
+def test_a_test_set_does_not_depend_on_how_images_are_read(
+    bounded_folder, seed
+):
+    options = {"test_fraction": 0.5, "seed": seed}
+    (x, y), test = datasets.load_image_folder(bounded_folder, **options)
+    (images, _), streamed_test = datasets.load_image_folder(
+        bounded_folder, stream=True, **options
+    )
+    np.testing.assert_array_equal(streamed_test[0], test[0])
+    np.testing.assert_array_equal(streamed_test[1], test[1])
+    assert 2 <= len(test[1]) <= 6
+    whole = len(y) + len(test[1])
+    assert whole == 54 - 3
+    # Not even in place of a damaged one is a test image trained on.
+    tested = set(_bytes(test[0]))
+    assert tested.isdisjoint(_bytes(x))
+    assert tested.isdisjoint(_bytes(images[:]))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("damaged", [1, 9, 12])
+def test_a_damaged_test_image_is_drawn_again(
+    image_folder_path, stream, damaged
+):
+    names = [f"{i}.png" for i in range(12)]
+    for name in names[:damaged]:
+        _break_off(image_folder_path / "dog" / name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if damaged == 12:
+            with pytest.raises(InputError, match="dog has (no|1) readable"):
+                datasets.load_image_folder(image_folder_path, stream=stream)
+            return
+        (_, y), (x_test, y_test) = datasets.load_image_folder(
+            image_folder_path, stream=stream
+        )
+    assert len(x_test) == len(y_test) and set(y_test.tolist()) == {0, 1}
+    assert (y == 1).any()
+    skipped = [str(w.message) for w in caught if "skipped " in str(w.message)]
+    assert len(set(skipped)) == len(skipped)
+    if not stream:
+        assert len(skipped) == damaged
+        assert len(y) + len(y_test) == 54 - damaged
+
+
+def test_a_streamed_test_set_has_to_fit_into_memory(
+    image_folder_path, monkeypatch
+):
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2 * 4 * 64 - 1)
+    with pytest.raises(InputError, match="bytes of memory"):
+        datasets.load_image_folder(image_folder_path, stream=True)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2 * 4 * 64)
+    datasets.load_image_folder(image_folder_path, stream=True)
+    with pytest.raises(InputError, match="bytes of memory"):
+        datasets.load_image_folder(image_folder_path)
 
 
 # === What streams ===
@@ -594,3 +667,17 @@ def test_a_run_from_shards_is_the_run_from_memory(shard_folder, tmp_path):
         assert runs["--stream"][name] == runs["--no-stream"][name]
     histories = [(tmp_path / flag / "history.csv").read_text() for flag in runs]
     assert histories[0] == histories[1]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_streamed_run_is_evaluated_on_its_own_test_images(
+    bounded_folder, tmp_path, capsys
+):
+    run = str(tmp_path / "run")
+    arguments = ["train", "--dataset", str(bounded_folder), "--preset", "tiny"]
+    arguments += ["--epochs", "1", "--batch-size", "30", "--stream", "--quiet"]
+    assert cli.main([*arguments, "--output", run]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", run, "--json", "--quiet"]) == 0
+    tested = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert json.loads(capsys.readouterr().out) == tested

@@ -21,7 +21,7 @@ from keras_ssgan.types import PathLike
 
 # In any case: some file systems make no difference.
 _UNLABELED = ("unlabeled", "unlabelled")
-# Test images of a folder that is streamed are in memory, and take no more.
+# Test images are in memory even where a folder is streamed, and take no more.
 _TEST_BYTES = 1 << 28
 # Files of each class that are looked at to tell how large the images are.
 _SAMPLE = 64
@@ -53,10 +53,11 @@ def load_image_folder(
         image_size: Height and width, in pixels, that every image is resized to,
             bilinearly. `None` stands for the most common size in the folder.
         test_fraction: Share of each class, in (0, 1), that becomes the test
-            set; at least one image of each class, and never all.
-        seed: Seed of the draw of the test set.
+            set; at least one image of each class, never all, and at most 256
+            MiB of images.
+        seed: Seed of the draw of the test set. The draw depends neither on
+            `stream` nor on files that break off in the middle.
         stream: Whether the training images stay on disk, see `FolderImages`.
-            At most 256 MiB of images become the test set then.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images, uint8 of shape `(n,
@@ -80,16 +81,16 @@ def load_image_folder(
         raise InputError(
             f"image_size is {image_size}; give height and width in pixels"
         )
-    if stream:
-        x, y = _list_classes(path, image_size)
-        most = _TEST_BYTES * len(x) / x.nbytes / max((y >= 0).sum(), 1)
-        test_fraction = min(test_fraction, most)
-    else:
-        images, labels = _read_classes(path, image_size)
-        x, y = _stack(images, image_size), np.array(labels, "int32")
-    in_test = _draw_test_set(y, test_fraction, np.random.default_rng(seed))
-    train = streams.select(x, ~in_test), y[~in_test]
-    return train, (x[in_test], y[in_test])
+    files, y, skipped = _list_classes(path, image_size)
+    skipped += len(y)
+    (x, y), test = _split(path, files, y, test_fraction, seed)
+    if not stream:
+        limits.check_memory(files.nbytes, path)
+        x, readable = _read_readable(x)
+        y = y[readable]
+        _check_training_set(path, y)
+    _warn_of_skipped(path, skipped - len(y) - len(test[1]))
+    return (x, y), test
 
 
 def estimate_bytes(path: str | os.PathLike) -> int:
@@ -193,50 +194,77 @@ def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
         raise InputError(f"{path} is no readable image ({error})") from None
 
 
-def _read_classes(path, image_size):
-    """Reads every image, and its class id, of every class."""
-    images, labels, skipped = [], [], 0
-    for label, name in _labeled_folders(path):
-        found, unreadable = _read_folder(Path(path) / name, image_size)
-        if label >= 0:
-            _check_class(Path(path) / name, len(found))
-        images += found
-        labels += [label] * len(found)
-        skipped += unreadable
-    _warn_of_skipped(path, skipped)
-    return images, labels
+def _check_classes(path, labels):
+    for label, name in enumerate(class_names(path)):
+        count = np.count_nonzero(labels == label)
+        if count < 2:
+            raise InputError(
+                f"{Path(path) / name} has {count or 'no'} readable "
+                f"image{'s' * (not count)}; a class needs at least two, one of "
+                "them for the test set"
+            )
 
 
-def _check_class(folder, count):
-    if count < 2:
-        raise InputError(
-            f"{folder} has {count or 'no'} readable image{'s' * (not count)}; "
-            "a class needs at least two, one of them for the test set"
-        )
+def _check_training_set(path, labels):
+    for label, name in enumerate(class_names(path)):
+        if label not in labels:
+            raise InputError(
+                f"{Path(path) / name} has no readable image to train on; mend "
+                "the damaged ones or remove them"
+            )
 
 
 def _warn_of_skipped(path, count):
     if count:
         warnings.warn(
             f"{path}: {count} unreadable file{'s' * (count > 1)} skipped",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
-def _read_folder(folder, image_size):
-    """Reads the images of one folder; counts the files that are none."""
-    images, skipped, pixels = [], 0, 0
-    for name in _list_files(folder):
+def _split(path, files, y, fraction, seed):
+    """Draws the test set from the names of the files, and reads it.
+
+    It is the same however the training images are read. Where all that is
+    drawn of a class breaks off, it is drawn again without what does.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`, with `FolderImages` to train on.
+    """
+    while True:
+        most = _TEST_BYTES * len(y) / files.nbytes / max((y >= 0).sum(), 1)
+        rng = np.random.default_rng(seed)
+        in_test = _draw_test_set(y, min(fraction, most), rng)
+        test = files.where(in_test)
+        limits.check_memory(test.nbytes, path)
+        x_test, readable = _read_readable(test)
+        y_test = y[in_test][readable]
+        if len(np.unique(y_test)) == len(class_names(path)):
+            return (files.where(~in_test), y[~in_test]), (x_test, y_test)
+        keep = ~in_test
+        keep[in_test] = readable
+        files, y = files.where(keep), y[keep]
+        _check_classes(path, y)
+
+
+def _read_readable(files):
+    """Reads all images but those that break off.
+
+    Returns:
+        Images, and a mask of those of `files` that they are.
+    """
+    images = np.empty(files.shape, files.dtype)
+    readable = np.ones(len(files), bool)
+    count = 0
+    for row in range(len(files)):
         try:
-            images.append(_read_image(folder / name, image_size))
+            images[count] = files.decode(row)
+            count += 1
         # Pillow's decoders raise many types on damaged files.
         except Exception:
-            _warn_of(folder / name)
-            skipped += 1
-            continue
-        pixels += images[-1].size
-        limits.check_memory(pixels, folder)
-    return images, skipped
+            _warn_of(files.path(row), stacklevel=5)
+            readable[row] = False
+    return images[:count], readable
 
 
 def _list_files(folder):
@@ -249,8 +277,8 @@ def _list_files(folder):
         )
 
 
-def _warn_of(file):
-    warnings.warn(f"skipped {file}: no readable image", stacklevel=5)
+def _warn_of(file, stacklevel):
+    warnings.warn(f"skipped {file}: no readable image", stacklevel=stacklevel)
 
 
 def _read_image(file, image_size):
@@ -270,19 +298,6 @@ def _read_image(file, image_size):
         return np.asarray(image)
 
 
-def _stack(images, image_size):
-    """Brings images to one size and into one array."""
-    if image_size is None:
-        shapes = collections.Counter(image.shape for image in images)
-        image_size, _ = shapes.most_common(1)[0]
-    limits.check_memory(len(images) * math.prod(image_size), "the folder")
-    for index, image in enumerate(images):
-        if image.shape != image_size:
-            resized = _resize(Image.fromarray(image), image_size)
-            images[index] = np.asarray(resized)
-    return np.stack(images)
-
-
 def _resize(image, image_size):
     height, width = image_size
     return image.resize((width, height), Image.Resampling.BILINEAR)
@@ -299,15 +314,15 @@ def _draw_test_set(labels, fraction, rng):
     return in_test
 
 
-# === Streaming ===
+# === Files ===
 
 
 class FolderImages(streams.StreamedImages):
     """Images in folders, each decoded when it is asked for.
 
     Only the names of the files are in memory. A file that turns out to break
-    off in the middle is named in a warning, and the image next to it in its
-    folder stands in for it.
+    off in the middle is named in a warning, and the image next to it, of those
+    in its folder that are among these, stands in for it.
 
     Args:
         folders: List of `pathlib.Path`.
@@ -324,31 +339,47 @@ class FolderImages(streams.StreamedImages):
     ) -> None:
         counts = [len(files) for files in names]
         super().__init__((sum(counts), *image_size))
+        self._image_size = image_size
         self._folders = folders
         self._names = names
         self._ends = np.cumsum(counts)
 
+    def where(self, mask: np.ndarray) -> "FolderImages":
+        """Takes images by a mask of shape `(n,)`, with no memory of others."""
+        parts = np.split(mask, self._ends[:-1])
+        names = [n[part] for n, part in zip(self._names, parts, strict=True)]
+        return FolderImages(self._folders, names, self._image_size)
+
+    def path(self, row: int) -> Path:
+        """The file of an image."""
+        return self._path(*self._locate(row))
+
+    def decode(self, row: int) -> np.ndarray:
+        """Reads an image; Pillow raises many types where it is damaged."""
+        return _read_image(self.path(row), self._image_size)
+
     def _read(self, rows):
         images = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for place, row in enumerate(rows):
-            folder = np.searchsorted(self._ends, row, side="right")
-            last = len(self._names[folder]) - 1
-            index = row - self._ends[folder] + last + 1
             try:
-                images[place] = self._decode(folder, index)
+                images[place] = self.decode(row)
             # Pillow's decoders raise many types on damaged files.
             except Exception:
-                neighbour = index - 1 if index == last else index + 1
-                file, other = (
-                    self._path(folder, i) for i in (index, neighbour)
-                )
+                file, other = self.path(row), self._neighbour(row)
                 warnings.warn(f"{file} is damaged; took {other}", stacklevel=3)
                 with unreadable_is_input_error(other):
-                    images[place] = self._decode(folder, neighbour)
+                    images[place] = _read_image(other, self._image_size)
         return images
 
-    def _decode(self, folder, index):
-        return _read_image(self._path(folder, index), self.shape[1:])
+    def _neighbour(self, row):
+        folder, index = self._locate(row)
+        last = len(self._names[folder]) - 1
+        return self._path(folder, index - 1 if index == last else index + 1)
+
+    def _locate(self, row):
+        """The folder of an image, and which of its files it is."""
+        folder = np.searchsorted(self._ends, row, side="right")
+        return folder, row - self._ends[folder] + len(self._names[folder])
 
     def _path(self, folder, index):
         name = os.fsdecode(self._names[folder][index])
@@ -359,7 +390,8 @@ def _list_classes(path, image_size):
     """Finds every image, and its class id, of every class.
 
     Returns:
-        `FolderImages`, and int32 labels of shape `(n,)`.
+        `FolderImages`, int32 labels of shape `(n,)`, and the number of files
+        that are left out as their heads are those of no image.
     """
     folders, names, labels, skipped = [], [], [], 0
     shapes = collections.Counter()
@@ -372,16 +404,15 @@ def _list_classes(path, image_size):
                 found.append(os.fsencode(file))
             # Pillow's decoders raise many types on damaged files.
             except Exception:
-                _warn_of(folder / file)
+                _warn_of(folder / file, stacklevel=4)
                 skipped += 1
-        if label >= 0:
-            _check_class(folder, len(found))
         folders.append(folder)
         names.append(np.array(found, "S"))
         labels.append(np.full(len(found), label, "int32"))
-    _warn_of_skipped(path, skipped)
+    y = np.concatenate(labels)
+    _check_classes(path, y)
     image_size = image_size or shapes.most_common(1)[0][0]
-    return FolderImages(folders, names, image_size), np.concatenate(labels)
+    return FolderImages(folders, names, image_size), y, skipped
 
 
 def _read_shape(file):
