@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from keras_ssgan import files
+from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
@@ -142,8 +143,8 @@ class Checkpoints:
             try:
                 progress, arrays = _read(path, [*_state(gan), *self.arrays])
             except (OSError, ValueError) as error:
-                _logger.warning("Skipped the checkpoint %s: %s", path, error)
-                reason = error
+                reason = text_files.one_line(error)
+                _logger.warning("Skipped the checkpoint %s: %s", path, reason)
                 continue
             # Those of the model come first.
             for variable in _state(gan):

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sys
-import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.settings import presets
+from keras_ssgan.text_files import one_line
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Test images that are enough to compare an export on.
@@ -46,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("keras_ssgan").setLevel(
         logging.WARNING if arguments.quiet else logging.INFO
     )
-    warnings.formatwarning = lambda message, *_: f"keras-ssgan: {message}\n"
+    warnings.formatwarning = lambda message, *_: (
+        f"keras-ssgan: {one_line(message)}\n"
+    )
+    # Where an encoding lacks characters of a class or a file.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _choose_backend(arguments.backend)
         arguments.run(arguments)
@@ -56,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except InputError as error:
-        print(f"keras-ssgan: {_one_line(error)}", file=sys.stderr)
+        print(f"keras-ssgan: {one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.filename is None:
@@ -162,7 +167,7 @@ def _evaluate(arguments):
     figures = evaluation.classification_report(
         dataset.y_test, probabilities, runs.temperature_of(model)
     )
-    title = f"Test images of {name}, by {arguments.model}"
+    title = one_line(f"Test images of {name}, by {arguments.model}")
     if arguments.output is not None:
         report.write_report(
             arguments.output,
@@ -727,19 +732,6 @@ def _choose_backend(name):
         ) from None
 
 
-# Categories of control characters, and of what stands for bytes of a file name
-# that are no UTF-8.
-_UNSHOWN = ("Cc", "Cs")
-
-
-def _one_line(message):
-    """What a terminal may show: file names and files can hold anything."""
-    return "".join(
-        "\ufffd" if unicodedata.category(character) in _UNSHOWN else character
-        for character in " ".join(str(message).split())
-    )
-
-
 def _verbosity(arguments):
     return 0 if arguments.quiet else "auto"
 
@@ -780,7 +772,7 @@ def _print_table(files, names, probabilities):
         best, second = (-row).argsort(kind="stable")[:2]
         lines.append(
             (
-                _one_line(file),
+                file,
                 names[best],
                 f"{row[best]:.1%}",
                 names[second],
@@ -791,6 +783,7 @@ def _print_table(files, names, probabilities):
 
 
 def _print_columns(lines, justify):
+    lines = [[one_line(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [justify(c, w) for c, w in zip(line, widths, strict=True)]

@@ -2,7 +2,6 @@
 
 import math
 import shlex
-import unicodedata
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,8 +134,7 @@ def _is_name(name):
     return (
         isinstance(name, str)
         and len(name) <= limits.MAX_NAME_LENGTH
-        # Control characters could steer a terminal.
-        and "Cc" not in map(unicodedata.category, name)
+        and text_files.is_printable(name)
     )
 
 

@@ -1,11 +1,38 @@
-"""Reading JSON and CSV that anyone may have written."""
+"""Reading, and showing, text that anyone may have written."""
 
 import csv
 import json
 import os
+import unicodedata
 from typing import Any
 
 from keras_ssgan import limits
+
+# Categories of control characters, which could steer a terminal, and of what
+# stands for bytes of a file name that are no UTF-8.
+_UNSHOWN = ("Cc", "Cs")
+
+
+def is_printable(text: str) -> bool:
+    """Tells whether a text can be shown as it is, on one line."""
+    return not any(map(_is_unshown, text))
+
+
+def one_line(message: object) -> str:
+    """What a terminal may show: file names and files can hold anything.
+
+    Args:
+        message: What `str` makes a text.
+
+    Returns:
+        str, printable, with single spaces.
+    """
+    text = " ".join(str(message).split())
+    return "".join("\ufffd" if _is_unshown(c) else c for c in text)
+
+
+def _is_unshown(character):
+    return unicodedata.category(character) in _UNSHOWN
 
 
 def read_text(path: str | os.PathLike, max_bytes: int) -> str:

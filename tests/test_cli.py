@@ -408,6 +408,28 @@ def test_a_run_is_evaluated_on_its_own_dataset(run, npz, capsys):
     assert f"Test images of {npz}, by {run}" in capsys.readouterr().out
 
 
+def test_the_dataset_that_a_run_names_is_shown_on_one_printable_line(
+    run, npz, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    name = os.fsdecode(b"\x1b[2J\xc3\xa9\xff.npz")
+    shutil.copy(npz, tmp_path / name)
+    config = json.loads((folder / "config.json").read_text())
+    config["dataset"] = str(tmp_path / name)
+    (folder / "config.json").write_text(json.dumps(config))
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    report = tmp_path / "report"
+    arguments = ["evaluate", folder, "--quiet", "--output", report]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    stdout.flush()
+    title = stdout.buffer.getvalue().splitlines()[0].decode()
+    shown = f"Test images of {tmp_path}/\ufffd[2J\xe9\ufffd.npz, by {folder}"
+    assert title == shown.encode("ascii", "backslashreplace").decode()
+    assert shown in (report / "report.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["classifier.keras", "gan.keras"])
 def test_a_run_that_has_not_ended_is_to_be_finished(
     name, run, tmp_path, capsys

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import warnings
@@ -394,6 +395,16 @@ def test_class_names_are_sorted_by_value_where_all_are_numbers(tmp_path):
     assert datasets.class_names(tmp_path) == ["0", "9", "10"]
     (tmp_path / "x").mkdir()
     assert datasets.class_names(tmp_path) == ["0", "10", "9", "x"]
+
+
+@pytest.mark.parametrize("name", [b"cat\x1b[31m", b"cat\ncat", b"caf\xe9"])
+def test_a_class_name_that_cannot_be_shown_is_refused(tmp_path, name):
+    (tmp_path / "dog").mkdir()
+    os.mkdir(os.path.join(os.fsencode(tmp_path), name))
+    for function in (datasets.class_names, datasets.load):
+        message = _refusal(function, tmp_path)
+        assert message.isprintable() and "rename it" in message
+        assert "'ca" in message
 
 
 def test_images_of_another_size_are_resized_to_the_most_common(tmp_path):

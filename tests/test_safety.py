@@ -8,6 +8,7 @@ import resource
 import struct
 import sys
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -341,6 +342,7 @@ def test_huge_json_is_not_parsed(tmp_path, monkeypatch):
         '{"class_names": ["cat"]}',
         '{"class_names": ["cat", 3]}',
         '{"class_names": ["cat", "\\u001b[2J"]}',
+        '{"class_names": ["cat", "\\udc80"]}',
         "{",
     ],
 )
@@ -672,6 +674,16 @@ def test_the_command_line_answers_in_one_printable_line(
     assert output.err.count("\n") == 1
     assert "\x1b" not in output.err
     assert "no model to load" in output.err
+
+
+def test_warnings_and_tables_are_printable_lines(capsys):
+    cli.main(["evaluate", "none.keras"])
+    warning = UserWarning("skipped \x1b[2J\n\udc80.png")
+    shown = warnings.formatwarning(warning, UserWarning, "file.py", 1)
+    assert shown == "keras-ssgan: skipped \ufffd[2J \ufffd.png\n"
+    cli._print_columns([["\x1b[2J", "a\nb"], ["dog", "\udc80"]], str.ljust)
+    output = capsys.readouterr().out
+    assert output == "\ufffd[2J  a b\ndog   \ufffd\n"
 
 
 def test_a_hostile_run_is_not_resumed(tmp_path, capsys):

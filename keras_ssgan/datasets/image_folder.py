@@ -14,6 +14,7 @@ from PIL import Image
 from PIL import ImageOps
 
 from keras_ssgan import limits
+from keras_ssgan import text_files
 from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.errors import InputError
@@ -123,7 +124,8 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
         The names, sorted; by value, where all of them are whole numbers.
 
     Raises:
-        InputError: If the folder has fewer than two class folders.
+        InputError: If the folder has fewer than two class folders, or one
+            whose name cannot be shown.
 
     Example:
 
@@ -139,6 +141,12 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
             f"folder{'s' * (not names)}; give each of at least two classes a "
             "folder of images"
         )
+    for name in names:
+        if not text_files.is_printable(name):
+            raise InputError(
+                f"{path} has a class folder {ascii(name)}, with control "
+                "characters or bytes that are no UTF-8; rename it"
+            )
     if all(name.isdecimal() for name in names):
         names.sort(key=int)
     return names
