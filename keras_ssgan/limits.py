@@ -115,6 +115,22 @@ def check_expansion(packed: int, unpacked: int) -> None:
         raise ValueError(f"{packed:,} bytes unpack to {unpacked:,}")
 
 
+def check_member(member: zipfile.ZipInfo) -> None:
+    """Refuses an array in an archive that NumPy would not have packed so.
+
+    Args:
+        member: The member of the archive that holds the array.
+
+    Raises:
+        ValueError: If it unpacks to far more than it is, or in a way that has
+            no bound.
+    """
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if member.compress_type not in methods:
+        raise ValueError("NumPy does not compress so")
+    check_expansion(member.compress_size, member.file_size)
+
+
 def open_regular(path: str | os.PathLike) -> BinaryIO:
     """Opens a file to read bytes; no pipe, which could block for ever.
 

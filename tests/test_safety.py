@@ -224,6 +224,80 @@ def test_a_shard_of_endless_members_is_refused(tmp_path):
     assert_refused(datasets.load_shards, tmp_path, match="too many files")
 
 
+@pytest.mark.parametrize(
+    "memory, stream, match",
+    [
+        # 20 labels of 4 bytes, 10 test and 20 training images of 16.
+        (2 * 79, True, "y takes 80 bytes of memory"),
+        (2 * 159, True, "takes 160 bytes of memory"),
+        (2 * 160, True, None),
+        (2 * 479, False, "takes 480 bytes of memory"),
+        (2 * 480, False, None),
+    ],
+)
+def test_shards_beyond_the_memory_of_the_machine_are_refused(
+    tmp_path, monkeypatch, memory, stream, match
+):
+    images, labels = np.zeros((10, 4, 4), "uint8"), np.arange(10) % 2
+    for name in ("train-0", "train-1", "test-0"):
+        np.savez(tmp_path / f"{name}.npz", x=images, y=labels)
+    monkeypatch.setattr(limits, "machine_memory", lambda: memory)
+    if match is None:
+        assert len(datasets.load(tmp_path, stream=stream).x_train) == 20
+    else:
+        assert_refused(datasets.load, tmp_path, stream, match=match)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_zip_bomb_in_a_shard_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(limits, "EXPANSION_FLOOR", 1000)
+    save_shards(tmp_path, npz_arrays())
+    arrays = {"x": np.arange(1 << 16) % 256, "y": np.arange(1 << 16) % 7}
+    arrays[name][:] = 0
+    np.savez_compressed(
+        tmp_path / "train-0.npz",
+        x=arrays["x"].astype("uint8").reshape(-1, 1, 1),
+        y=arrays["y"],
+    )
+    assert_refused(datasets.load_shards, tmp_path, match="bytes unpack to")
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize(
+    "method, match",
+    [
+        (zipfile.ZIP_DEFLATED, "train-0.npz .*CRC"),
+        # Of these zipfile unpacks whatever follows from the bytes read.
+        (zipfile.ZIP_BZIP2, "does not compress so"),
+        (zipfile.ZIP_LZMA, "does not compress so"),
+    ],
+)
+def test_no_more_of_a_shard_is_unpacked_than_it_says(
+    tmp_path, name, method, match
+):
+    save_shards(tmp_path, npz_arrays())
+    members = {
+        "x": npy((4096, 4, 4), bytes(4096 * 16)),
+        "y": npy((4096,), bytes(4096 * 8), "'<i8'"),
+    }
+    said = len(members[name])
+    members[name] += bytes(128 * MEGABYTE)
+    sizes = struct.pack("<I", len(members[name])), struct.pack("<I", said)
+    path = tmp_path / "train-0.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for key, content in members.items():
+            archive.writestr(f"{key}.npy", content)
+    del members, content
+    assert path.read_bytes().count(sizes[0]) == 2
+    path.write_bytes(path.read_bytes().replace(*sizes))
+
+    def read():
+        (images, _), _ = datasets.load_shards(tmp_path)
+        images[:]
+
+    assert_refused(read, match=match)
+
+
 # === Images ===
 
 

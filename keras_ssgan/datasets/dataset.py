@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ssgan import limits
 from keras_ssgan.checks import count_channels
 from keras_ssgan.datasets.bundled import load_digits
 from keras_ssgan.datasets.bundled import load_mnist
@@ -107,6 +108,7 @@ def _load_folder(path, stream):
     if has_shards(path):
         (x_train, y_train), test = load_shards(path)
         if not _should_stream(stream, x_train.nbytes):
+            limits.check_memory(x_train.nbytes + test[0].nbytes, path)
             x_train = x_train[:]
         return _numbered(((x_train, y_train), test), num_classes=2)
     has_folders = any(entry.is_dir() for entry in path.iterdir())

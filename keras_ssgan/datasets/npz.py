@@ -99,12 +99,7 @@ def _find_members(path, archive):
         )
     members = [archive.getinfo(f"{name}.npy") for name in _NAMES]
     for member in members:
-        if member.compress_type not in (
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        ):
-            raise ValueError("NumPy does not compress so")
-        limits.check_expansion(member.compress_size, member.file_size)
+        limits.check_member(member)
     limits.check_memory(sum(member.file_size for member in members), path)
     return members
 

@@ -25,6 +25,9 @@ GROUP_BYTES = 1 << 27
 # More than that a compressed shard has to be read at once to get at one image.
 _LARGEST_COMPRESSED = 1 << 30
 
+# Of a label in memory, int32.
+_LABEL_BYTES = 4
+
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -68,6 +71,7 @@ def load_shards(
     x_train, y_train = _open_part(folder, "train-*.npz")
     x_test, y_test = _open_part(folder, "test*.npz")
     check_one_size(folder, x_train, x_test)
+    limits.check_memory(x_test.nbytes, folder)
     if (y_test < 0).any():
         raise InputError(
             f"{folder}: the test shards have an image without a label; every "
@@ -216,9 +220,10 @@ def _decompress(shard):
     """
     _check_size(shard, os.path.getsize(shard.path))
     with limits.open_zip(shard.path) as archive:
-        payload = archive.read("x.npy")
-    if len(payload) != shard.start + math.prod(shard.shape):
-        raise EOFError("it is other than it was")
+        info = _member(archive, "x.npy")
+        if info.file_size != shard.start + math.prod(shard.shape):
+            raise EOFError("it is other than it was")
+        payload = _read_member(archive, info)
     pixels = np.frombuffer(payload, np.uint8, offset=shard.start)
     return pixels.reshape(shard.shape[0], -1)
 
@@ -235,7 +240,7 @@ def _open_part(folder, pattern):
         raise InputError(f"{folder} lacks {pattern}; see docs/your_data.md")
     shards, labels = [], []
     for path in paths:
-        shard, y = _open_shard(path)
+        shard, y = _open_shard(path, num_before=sum(map(len, labels)))
         if shard.shape[1:] != (shards or [shard])[0].shape[1:]:
             raise InputError(
                 f"{path} has images of shape {shard.shape[1:]}, the shards "
@@ -246,11 +251,18 @@ def _open_part(folder, pattern):
     return ShardedImages(shards), np.concatenate(labels)
 
 
-def _open_shard(path):
-    """Finds the images of one archive, and reads its labels."""
+def _open_shard(path, num_before):
+    """Finds the images of one archive, and reads its labels.
+
+    Args:
+        path: `pathlib.Path` of the archive.
+        num_before: int, images in the archives before it.
+    """
     try:
         with limits.open_zip(path) as archive:
             shard = _find_images(path, archive)
+            num_bytes = _LABEL_BYTES * (num_before + shard.shape[0])
+            limits.check_memory(num_bytes, "y")
             labels = _read_labels(archive, shard.shape[0])
             check_labels(labels, None, num_images=shard.shape[0])
     except InputError as error:
@@ -302,7 +314,7 @@ def _read_labels(archive, num_images):
             f"y has shape {shape} and dtype {dtype}; store one integer for "
             f"each of the {num_images} images"
         )
-    payload = archive.read(info)
+    payload = _read_member(archive, info)
     return np.frombuffer(payload, dtype, offset=start).reshape(shape)
 
 
@@ -317,7 +329,14 @@ def _member(archive, name):
             f"{_LARGEST_COMPRESSED} are read at once; store smaller shards, "
             "or use np.savez"
         )
+    limits.check_member(info)
     return info
+
+
+def _read_member(archive, info):
+    """Reads a member, and unpacks no more than it is said to hold."""
+    with archive.open(info) as member:
+        return member.read(info.file_size)
 
 
 def _is_compressed(info):
