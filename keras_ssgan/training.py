@@ -419,25 +419,31 @@ def _fit(
                     checkpoint_every,
                 ),
             ] * distribution.is_main()
-            gan.fit(
-                data,
-                epochs=epochs,
-                initial_epoch=progress.epoch,
-                # The dataset shuffles by itself, reproducibly.
-                shuffle=False,
-                validation_data=(
-                    split.validation if len(split.validation[1]) else None
-                ),
-                callbacks=[
-                    # First: it is no waiting for data.
-                    *propagation,
-                    *waiting,
-                    callbacks.StopOnFailure(checkpoints, folder),
-                    callbacks.SampleGrid(folder / "samples"),
-                    *writers,
-                ],
-                verbose=verbose if distribution.is_main() else 0,
-            )
+            try:
+                gan.fit(
+                    data,
+                    epochs=epochs,
+                    initial_epoch=progress.epoch,
+                    # The dataset shuffles by itself, reproducibly.
+                    shuffle=False,
+                    validation_data=(
+                        split.validation if len(split.validation[1]) else None
+                    ),
+                    callbacks=[
+                        # First: it is no waiting for data.
+                        *propagation,
+                        *waiting,
+                        callbacks.StopOnFailure(checkpoints, folder),
+                        callbacks.SampleGrid(folder / "samples"),
+                        *writers,
+                    ],
+                    verbose=verbose if distribution.is_main() else 0,
+                )
+            except Exception:
+                if data.failure is None:
+                    raise
+                # TensorFlow has raised an error that hides it.
+                raise data.failure from None
             return waiting[0].share if waiting else None
 
         if progress.step and progress.epoch < config.epochs:

@@ -17,6 +17,7 @@ from keras_ssgan import callbacks
 from keras_ssgan import cli
 from keras_ssgan import datasets
 from keras_ssgan import limits
+from keras_ssgan import training
 from keras_ssgan.datasets import dataset
 from keras_ssgan.datasets import image_folder
 from keras_ssgan.datasets import shards
@@ -650,6 +651,25 @@ def test_a_slow_dataset_is_seen_to_be_waited_for():
         shares.append(waiting.share)
     # The first compiles.
     assert 0 <= shares[1] < shares[2] < 1
+
+
+def test_a_shard_that_is_gone_ends_a_run_with_one_line(
+    shard_folder, tmp_path, capsys, monkeypatch
+):
+    path = shard_folder / "train-00002.npz"
+
+    class Unlinking(callbacks.SampleGrid):
+        def on_epoch_begin(self, epoch, logs=None):
+            path.unlink()
+
+    monkeypatch.setattr(training.callbacks, "SampleGrid", Unlinking)
+    arguments = ["train", "--dataset", str(shard_folder), "--preset", "tiny"]
+    arguments += ["--labels", "60", "--epochs", "1", "--batch-size", "8"]
+    arguments += ["--stream", "--quiet", "--output", str(tmp_path / "run")]
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"keras-ssgan: {path} cannot be read any more")
+    assert message.count("\n") == 1
 
 
 def test_a_run_from_shards_is_the_run_from_memory(shard_folder, tmp_path):

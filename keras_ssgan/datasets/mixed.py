@@ -60,6 +60,8 @@ class MixedDataset(keras.utils.PyDataset):
         first_batch: The batch of it that comes first.
         made_at: Dict from the index of a batch to when it was last made, in
             `time.perf_counter`'s seconds.
+        failure: The `InputError` of a batch that could not be read, in place
+            of which a backend may raise an error of its own; `None` so far.
 
     Raises:
         InputError: If `x` or `y` are no images or labels, if no image has a
@@ -115,6 +117,7 @@ class MixedDataset(keras.utils.PyDataset):
         self.first_batch = initial_batch
         self.x = streams.keep_labeled(x, self.y)
         self.made_at: dict[int, float] = {}
+        self.failure: InputError | None = None
         self._cached_order = None
         self._epoch_begun = False
         self._drawn: set[int] = set()  # Indices of the epoch's batches so far.
@@ -153,7 +156,11 @@ class MixedDataset(keras.utils.PyDataset):
         rows = np.concatenate([labeled, unlabeled])
         if self._epoch_begun:
             self._drawn.add(index)
-        batch = self.x[rows], *self._targets(rows)
+        try:
+            batch = self.x[rows], *self._targets(rows)
+        except InputError as error:
+            self.failure = error
+            raise
         self.made_at[position] = time.perf_counter()
         return batch
 
