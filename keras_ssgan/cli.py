@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         reason = f"{error.filename}: {error.strerror}"
-        print(f"keras-ssgan: {_one_line(reason)}", file=sys.stderr)
+        print(f"keras-ssgan: {one_line(reason)}", file=sys.stderr)
         return 2
     except RunStopped as stop:
         print(f"keras-ssgan: {stop}", file=sys.stderr)
