@@ -70,10 +70,10 @@ class PropagateLabels(keras.callbacks.Callback):
     """Gives unlabelled images labels before each epoch, along a graph.
 
     Before the first epoch the graph joins images whose pixels are alike
-    (`propagation.image_features`, made for written characters). Later another
-    joins those of like features, by the averaged weights if there are any, and
-    what the first says counts less and less (`propagation.combine`). `accuracy`
-    in the logs is then that of these labels, too.
+    (`propagation.image_features`, made for written characters), and the labels
+    spread along it. Later it joins those of like features, and what the
+    discriminator says of the others spreads, too, by the averaged weights if
+    there are any. `accuracy` in the logs is then that of these labels, too.
 
     A graph takes time: 60,000 images half a minute on one core, twice as
     many four times as long. Of more than `max_images` some are in it, labelled
@@ -119,27 +119,24 @@ class PropagateLabels(keras.callbacks.Callback):
         taken[labeled] = taken[others] = True
         self._rows = np.flatnonzero(taken)
         self._images = streams.select(data.x, taken)
-        self._seen: np.ndarray | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self.data.first_batch:
             # An epoch that was broken off: it goes on with what it began with.
             return
-        if self._seen is None:
-            # The first epoch, or the first of a run that goes on.
-            self._seen = self._propagate(self._image_features())
-        probabilities = self._seen
+        labels = self.data.y[self._rows]
         if self.data.epoch:
-            probabilities = propagation.combine(
-                self._propagate(self._learnt_features()),
-                self._seen,
-                self.data.epoch,
-            )
-        self._pseudo_labels.update(self._rows, probabilities)
-
-    def _propagate(self, features):
-        return propagation.propagate(
-            features, self.data.y[self._rows], self.model.num_classes
+            features, known = self._learnt()
+            alpha = 0.9
+        else:
+            features = self._image_features()
+            known = np.zeros((len(labels), self.model.num_classes))
+            # From few images to all: the way is long.
+            alpha = 0.99
+        labeled = np.flatnonzero(labels >= 0)
+        known[labeled] = np.eye(self.model.num_classes)[labels[labeled]]
+        self._pseudo_labels.update(
+            self._rows, propagation.propagate(features, known, alpha)
         )
 
     def _image_features(self):
@@ -151,7 +148,7 @@ class PropagateLabels(keras.callbacks.Callback):
             )
         return np.concatenate(features)
 
-    def _learnt_features(self):
+    def _learnt(self):
         discriminator = self.model.discriminator
         weights = discriminator.get_weights()
         put_averages(
@@ -159,9 +156,9 @@ class PropagateLabels(keras.callbacks.Callback):
             discriminator.trainable_variables,
         )
         self.model.update_statistics(streams.some(self._images))
-        features = self.model.features(self._images)
+        learnt = self.model.features_and_probabilities(self._images)
         discriminator.set_weights(weights)
-        return features
+        return learnt
 
 
 class StopOnFailure(keras.callbacks.Callback):

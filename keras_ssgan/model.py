@@ -688,24 +688,30 @@ class SemiSupervisedGAN(keras.Model):
         mean = total / count
         return mean, total_of_squares / count - np.square(mean)
 
-    def features(self, images: Any, batch_size: int = 256) -> np.ndarray:
-        """The discriminator's features of raw images, in inference mode.
+    def features_and_probabilities(
+        self, images: Any, batch_size: int = 256
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the discriminator makes of raw images, in inference mode.
 
         Args:
             images: Array, as in `fit`, or whatever gives one for a slice.
             batch_size: int, images at a time.
 
         Returns:
-            float32 array of shape `(n, d)`.
+            float32 arrays: features `(n, d)`, and class probabilities `(n, K)`.
         """
-        network = keras.Model(
-            self.discriminator.inputs, self.discriminator.outputs[0]
+        features, logits = (
+            np.concatenate(outputs)
+            for outputs in zip(
+                *self._outputs(self.discriminator, images, batch_size),
+                strict=True,
+            )
         )
-        outputs = self._outputs(network, images, batch_size)
-        return np.concatenate([o.astype("float32") for o in outputs])
+        probabilities = ops.softmax(losses.class_logits(logits))
+        return features.astype("float32"), ops.convert_to_numpy(probabilities)
 
     def _outputs(self, network, images, batch_size):
-        """Yields what a network of preprocessed images gives, in batches."""
+        """Yields what a network makes of preprocessed images, in batches."""
         for start in range(0, len(images), batch_size):
             batch = self.preprocess(images[start : start + batch_size])
             with distribution.undistributed():

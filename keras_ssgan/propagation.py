@@ -4,8 +4,10 @@ A graph joins each image to those that are most like it, and the labels spread
 along it (Zhou et al. 2003, "Learning with Local and Global Consistency"). In
 turn with training, each helps the other: the graph is made of the features
 that were learnt, and what it says is learnt (Iscen et al. 2019, "Label
-Propagation for Deep Semi-supervised Learning"). A graph of the pixels goes
-along, since a mistake that was learnt is in the features, too.
+Propagation for Deep Semi-supervised Learning"). Unlike there, what spreads is
+also what the classifier says of the unlabelled images: a group of images
+without any label of its own keeps the class that it was learnt with, instead
+of taking that of the nearest label.
 """
 
 import dataclasses
@@ -21,11 +23,6 @@ from keras_ssgan.types import Tensor
 NEIGHBORS = 8
 # The power of the cosine that is an edge's weight.
 SHARPNESS = 20.0
-# Share of what an image is told by its neighbours, at most; the rest is its own
-# label.
-ALPHA = 0.99
-# From epoch to epoch, what is left of the weight of what the pixels say.
-FADING = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,41 +69,42 @@ class PseudoLabels:
 
 
 def propagate(
-    features: np.ndarray, labels: np.ndarray, num_classes: int
+    features: np.ndarray, known: np.ndarray, alpha: float
 ) -> np.ndarray:
-    """Spreads labels along a graph of nearest neighbours.
+    """Spreads what is known of some images along a graph of neighbours.
 
     Each image is joined to the 8 that are most like it; an edge weighs the
-    20th power of the cosine between the two. A label goes 99 % of the way from
-    an image to the next, or less where labels are many: as much less as half
-    their share of the images, since others are near then, and ways that lead
-    far lead astray.
+    20th power of the cosine between the two.
 
     Args:
         features: Float array of shape `(n, d)`. Compared are directions, by
             the cosine between them.
-        labels: Integers of shape `(n,)`, class ids or -1 for no label.
-        num_classes: int, K.
+        known: Float array of shape `(n, K)`, probabilities of the classes, or
+            zeros where nothing is known.
+        alpha: float in (0, 1), share of what an image is told by its
+            neighbours; the rest is what is known of it.
 
     Returns:
         float32 array of shape `(n, K)`, probabilities. Uniform for an image
-        that no label reaches.
+        that nothing reaches.
     """
-    # Here, since it takes a second to import.
-    from sklearn.semi_supervised import LabelSpreading
+    # Here, since they take a second to import.
+    from scipy import sparse
+    from scipy.sparse import csgraph
+    from scipy.sparse.linalg import cg
 
-    spreading = LabelSpreading(
-        kernel=lambda features, _: _graph(features),
-        alpha=min(ALPHA, 1 - np.mean(labels >= 0) / 2),
-        # Changes fall by alpha each time: more than it takes.
-        max_iter=3000,
-    )
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    spreading.fit(features / np.maximum(lengths, 1e-12), labels)
-    probabilities = np.zeros((len(features), num_classes), "float32")
-    probabilities[:, spreading.classes_] = spreading.label_distributions_
-    probabilities[~probabilities.any(axis=1)] = 1 / num_classes
-    return probabilities
+    graph = _graph(features / np.maximum(lengths, 1e-12))
+    # I - alpha S, since the Laplacian is I - S.
+    system = (1 - alpha) * sparse.eye_array(len(features)) + (
+        alpha * csgraph.laplacian(graph, normed=True)
+    )
+    spread = [cg(system, column, rtol=1e-8)[0] for column in known.T]
+    # The last digits may be below 0.
+    probabilities = np.maximum(np.stack(spread, axis=1), 0)
+    probabilities[~probabilities.any(axis=1)] = 1
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities.astype("float32")
 
 
 def _graph(features):
@@ -121,27 +119,6 @@ def _graph(features):
     cosines = 1 - np.square(graph.data) / 2
     graph.data = np.maximum(cosines, 0) ** SHARPNESS
     return graph + graph.T
-
-
-def combine(learnt: np.ndarray, seen: np.ndarray, epoch: int) -> np.ndarray:
-    """Joins what the graph of features says with what that of pixels does.
-
-    The product, as of two that judge for themselves. What was learnt wrong is
-    in the features, and the pixels correct it; but less and less, since they
-    are wrong more often once the features are good.
-
-    Args:
-        learnt: Float array of shape `(n, K)`, probabilities by features.
-        seen: Float array of shape `(n, K)`, those by pixels, that are taken to
-            the power `0.5 ** epoch`.
-        epoch: int, from 0.
-
-    Returns:
-        Float array of shape `(n, K)`, probabilities.
-    """
-    # A class that the pixels rule out does not stay so: 0 would not fade.
-    product = learnt * np.maximum(seen, 1e-6) ** (FADING**epoch)
-    return product / product.sum(axis=1, keepdims=True)
 
 
 def upright(images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.special
 from conftest import build_tiny_gan
 from keras import ops
 
@@ -25,7 +26,7 @@ def clusters():
     return features * rng.uniform(1, 5, (60, 1)), labels, classes
 
 
-def _solved(features, labels, num_classes, alpha, neighbors=8, power=20):
+def _solved(features, known, alpha, neighbors=8, power=20):
     """`(1 - alpha) (I - alpha S)^-1 Y` of Zhou et al., in float64."""
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     cosines = np.clip(unit @ unit.T, 0, None) ** power
@@ -38,46 +39,68 @@ def _solved(features, labels, num_classes, alpha, neighbors=8, power=20):
     weights = weights + weights.T
     degrees = weights.sum(axis=1)
     similarity = weights / np.sqrt(np.outer(degrees, degrees))
-    known = np.zeros((len(features), num_classes))
-    known[labels >= 0, labels[labels >= 0]] = 1 - alpha
     spread = np.linalg.solve(np.eye(len(features)) - alpha * similarity, known)
     return spread / spread.sum(axis=1, keepdims=True)
 
 
+def _one_hot(labels, num_classes):
+    """Rows of zeros where there is no label."""
+    return np.where(
+        labels[:, None] >= 0, np.eye(num_classes)[labels], np.zeros(num_classes)
+    )
+
+
 @pytest.mark.any_backend
-@pytest.mark.parametrize(
-    "num_labels, alpha", [(1, 0.99), (3, 0.985), (50, 3 / 4)]
-)
-def test_labels_spread_as_the_formula_says(num_labels, alpha):
-    """Fewer steps where there are many; on a graph without gaps."""
+@pytest.mark.parametrize("alpha", [0.99, 0.9, 0.5])
+@pytest.mark.parametrize("soft", [False, True])
+def test_labels_and_probabilities_spread_as_the_formula_says(soft, alpha):
+    """On a graph without gaps."""
     rng = np.random.default_rng(0)
     features = rng.uniform(0, 1, (100, 3))
-    labels = np.where(np.arange(100) < num_labels, np.arange(100) % 3, -1)
-    ours = propagation.propagate(features, labels, 3)
-    theirs = _solved(features, labels, 3, alpha)
+    labels = np.where(np.arange(100) < 6, np.arange(100) % 3, -1)
+    known = _one_hot(labels, 3)
+    if soft:
+        known[6:] = rng.dirichlet([1, 1, 1], 94)
+    ours = propagation.propagate(features, known, alpha)
     assert ours.shape == (100, 3) and ours.dtype == np.float32
-    # The spreading stops once all changes together are below 1e-3, and those
-    # that were left out come to 1e-3 / (1 - alpha) before rows are scaled.
-    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    np.testing.assert_allclose(ours, _solved(features, known, alpha), atol=1e-4)
 
 
 @pytest.mark.any_backend
 def test_each_cluster_gets_the_class_of_its_label(clusters):
     features, labels, classes = clusters
-    probabilities = propagation.propagate(features, labels, 3)
+    known = _one_hot(labels, 3)
+    probabilities = propagation.propagate(features, known, 0.99)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), classes)
 
 
 @pytest.mark.any_backend
-def test_what_no_label_reaches_stays_open(clusters):
+def test_what_nothing_reaches_stays_open(clusters):
     features, labels, classes = clusters
     labels[classes == 2] = -1
-    probabilities = propagation.propagate(features, labels, 4)
+    known = _one_hot(labels, 4)
+    probabilities = propagation.propagate(features, known, 0.99)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert (probabilities[classes < 2].argmax(1) == classes[classes < 2]).all()
     # No image of class 3 has a label either, and it gets no share.
     assert (probabilities[classes < 2, 2:] == 0).all()
     np.testing.assert_array_equal(probabilities[classes == 2], 0.25)
+
+
+@pytest.mark.any_backend
+def test_a_group_without_a_label_keeps_what_the_classifier_says_of_it(clusters):
+    """Most of it: one that is taken for another is corrected."""
+    features, labels, classes = clusters
+    labels[classes == 2] = -1
+    known = np.where(
+        labels[:, None] >= 0,
+        _one_hot(labels, 3),
+        0.1 + 0.7 * np.eye(3)[classes],
+    )
+    group = np.flatnonzero(classes == 2)
+    known[group[:2]] = [0.6, 0.2, 0.2]
+    probabilities = propagation.propagate(features, known, 0.9)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), classes)
 
 
 @pytest.mark.any_backend
@@ -92,34 +115,6 @@ def test_a_weight_is_how_little_is_left_open():
     np.testing.assert_allclose(
         pseudo_labels.weights, [0, 0, 0.5, 0, 1], atol=1e-6
     )
-
-
-@pytest.mark.any_backend
-def test_what_the_pixels_say_counts_half_as_much_from_epoch_to_epoch():
-    learnt = np.array([[0.6, 0.4], [0.4, 0.6], [1, 0], [0.5, 0.5]], "float32")
-    seen = np.array([[0.4, 0.6], [0.1, 0.9], [0, 1], [0.2, 0.8]], "float32")
-    for epoch, power in ((0, 1), (1, 1 / 2), (3, 1 / 8)):
-        combined = propagation.combine(learnt, seen, epoch)
-        known = combined[[0, 1, 3]]
-        np.testing.assert_allclose(
-            known[:, 0] / known[:, 1],
-            [1.5 * (2 / 3) ** power, 2 / 3 * (1 / 9) ** power, 0.25**power],
-            rtol=1e-5,
-        )
-        # What the features are certain of.
-        np.testing.assert_array_equal(combined[2], [1, 0])
-        np.testing.assert_allclose(combined.sum(axis=1), 1, rtol=1e-6)
-
-
-@pytest.mark.any_backend
-def test_pixels_that_rule_a_class_out_do_not_do_so_for_ever():
-    """As where its labels do not reach an image in their graph."""
-    learnt, seen = np.array([[0.1, 0.9]]), np.array([[1.0, 0.0]])
-    first, *_, last = [
-        propagation.combine(learnt, seen, epoch)[0, 1] for epoch in range(9)
-    ]
-    assert first < 1e-4
-    assert abs(last - 0.9) < 0.01
 
 
 # === What is alike before anything is learnt ===
@@ -237,17 +232,16 @@ def test_unlabelled_images_get_the_classes_of_those_like_them(gan, data):
 
 
 def test_later_labels_are_those_of_the_averaged_weights(gan, data, monkeypatch):
-    mixed, _ = data
+    mixed, classes = data
     seen, averages = [], []
 
-    def propagate(features, labels, num_classes):
-        seen.append(features)
-        np.testing.assert_array_equal(labels, mixed.y)
+    def propagate(features, known, alpha):
+        seen.append((features, known, alpha))
         optimizer = gan.discriminator_optimizer
         averages.append(
             [a.numpy() for a in optimizer._model_variables_moving_average]
         )
-        return np.full((60, num_classes), 1 / num_classes, "float32")
+        return np.full((60, 3), 1 / 3, "float32")
 
     monkeypatch.setattr(propagation, "propagate", propagate)
     gan.fit(
@@ -257,47 +251,33 @@ def test_later_labels_are_those_of_the_averaged_weights(gan, data, monkeypatch):
         verbose=0,
         callbacks=[PropagateLabels(mixed)],
     )
-    assert seen[0].shape == (60, 16)  # The image, at half its size.
-    for features, weights in zip(seen[1:], averages[1:], strict=True):
-        variables = gan.discriminator.trainable_variables
+    features, known, alpha = seen[0]
+    assert features.shape == (60, 16)  # The image, at half its size.
+    np.testing.assert_array_equal(known, _one_hot(mixed.y, 3))
+    assert alpha == 0.99
+    labeled = mixed.y >= 0
+    variables = gan.discriminator.trainable_variables
+    for (features, known, alpha), weights in zip(
+        seen[1:], averages[1:], strict=True
+    ):
         for variable, average in zip(variables, weights, strict=True):
             variable.assign(average)
         gan.update_statistics(mixed.x)
-        np.testing.assert_allclose(features, gan.features(mixed.x), atol=1e-5)
-
-
-def test_what_the_pixels_say_still_counts_later(gan, data, monkeypatch):
-    mixed, _ = data
-    by_pixels = np.tile(np.float32([0.36, 0.64, 0]), (60, 1))
-    by_features = np.tile(np.float32([0.5, 0.25, 0.25]), (60, 1))
-    taken = []
-
-    def propagate(features, labels, num_classes):
-        return by_pixels if features.shape == (60, 16) else by_features
-
-    monkeypatch.setattr(propagation, "propagate", propagate)
-    monkeypatch.setattr(
-        PseudoLabels, "update", lambda self, rows, given: taken.append(given)
-    )
-
-    def fit(epochs):
-        """Each time as a process of its own would."""
-        gan.fit(
-            mixed,
-            initial_epoch=mixed.epoch,
-            epochs=epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[PropagateLabels(mixed)],
+        expected, logits = gan.discriminator(gan.preprocess(mixed.x))
+        np.testing.assert_allclose(
+            features, ops.convert_to_numpy(expected), atol=1e-5
         )
-
-    fit(2)
-    fit(3)
-    expected = [by_pixels]
-    for power in (1 / 2, 1 / 4):
-        product = by_features * np.maximum(by_pixels, 1e-6) ** power
-        expected.append(product / product.sum(axis=1, keepdims=True))
-    np.testing.assert_allclose(taken, expected, atol=1e-6)
+        np.testing.assert_allclose(
+            known[~labeled],
+            scipy.special.softmax(ops.convert_to_numpy(logits)[:, 1:], axis=1)[
+                ~labeled
+            ],
+            atol=1e-5,
+        )
+        np.testing.assert_array_equal(
+            known[labeled], np.eye(3)[mixed.y[labeled]]
+        )
+        assert alpha == 0.9
 
 
 def test_an_epoch_that_was_broken_off_keeps_its_labels(gan, data):
@@ -372,10 +352,15 @@ def test_batches_have_labels_where_there_are_some_and_guesses_elsewhere(data):
     assert (labels.dtype, weights.dtype) == (np.int32, np.float32)
 
 
-def test_features_are_those_of_the_discriminator_in_batches(gan, data):
+def test_features_and_probabilities_are_the_discriminators_in_batches(
+    gan, data
+):
     images = data[0].x
-    features = gan.features(images, batch_size=7)
+    features, probabilities = gan.features_and_probabilities(images, 7)
     expected, _ = gan.discriminator(gan.preprocess(images), training=False)
     np.testing.assert_allclose(
         features, ops.convert_to_numpy(expected), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        probabilities, gan.predict(images, verbose=0), atol=1e-5
     )
