@@ -81,10 +81,9 @@ def _parts(text):
 
 
 def _folder(run, args):
-    lacks = "".join(f"-without-{part}" for part in args.without)
-    return args.output / "{preset}-{labels}-{seed}{lacks}".format(
-        **run, lacks=lacks
-    )
+    lacks = [f"without-{part}" for part in args.without]
+    name = "{preset}-{labels}-{seed}".format(**run)
+    return args.output / "-".join([name, *lacks])
 
 
 def _train(run, args):

@@ -127,6 +127,7 @@ class PropagateLabels(keras.callbacks.Callback):
         labels = self.data.y[self._rows]
         if self.data.epoch:
             features, known = self._learnt()
+            # Something is known of each, and near ones have to agree.
             alpha = 0.9
         else:
             features = self._image_features()

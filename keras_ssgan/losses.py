@@ -23,6 +23,18 @@ def class_logits(logits: Tensor) -> Tensor:
     return logits[:, 1:]
 
 
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Probabilities of the K classes, whatever is real or fake.
+
+    Args:
+        logits: Tensor of shape `(batch, K + 1)`.
+
+    Returns:
+        Float32 tensor of shape `(batch, K)`.
+    """
+    return ops.softmax(ops.cast(class_logits(logits), "float32"))
+
+
 def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy of the labelled images over all K + 1 logits.
 
@@ -93,12 +105,8 @@ def consistency_loss(logits: Tensor, other_logits: Tensor) -> Tensor:
     Returns:
         Scalar tensor, from 0 to 2.
     """
-    gap = _class_probabilities(logits) - _class_probabilities(other_logits)
+    gap = class_probabilities(logits) - class_probabilities(other_logits)
     return ops.mean(ops.sum(ops.square(gap), axis=-1))
-
-
-def _class_probabilities(logits):
-    return ops.softmax(ops.cast(class_logits(logits), "float32"))
 
 
 def adversarial_loss(logits: Tensor) -> Tensor:

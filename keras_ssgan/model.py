@@ -368,7 +368,7 @@ class SemiSupervisedGAN(keras.Model):
         _, logits = self.discriminator(
             self.preprocess(images), training=training
         )
-        return ops.softmax(losses.class_logits(logits))
+        return losses.class_probabilities(logits)
 
     def classifier(
         self, temperature: float = 1.0, name: str = "classifier"
@@ -707,7 +707,7 @@ class SemiSupervisedGAN(keras.Model):
                 strict=True,
             )
         )
-        probabilities = ops.softmax(losses.class_logits(logits))
+        probabilities = losses.class_probabilities(logits)
         return features.astype("float32"), ops.convert_to_numpy(probabilities)
 
     def _outputs(self, network, images, batch_size):

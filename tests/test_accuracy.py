@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import new_gan
+from conftest import save_noise
 
 from benchmarks import accuracy
 
@@ -88,13 +89,8 @@ def test_what_no_run_has_cannot_be_left_out():
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Path of 40 images, for training and for tests alike."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(40) % 10
-    images = rng.integers(0, 256, (40, 8, 8), dtype="uint8")
-    arrays = {"x_train": images, "y_train": labels}
-    arrays |= {"x_test": images, "y_test": labels}
-    np.savez(tmp_path / "data.npz", **arrays)
+    """Path of 40 images for training, and as many for tests."""
+    save_noise(tmp_path / "data.npz", 40, 40)
     return tmp_path / "data.npz"
 
 

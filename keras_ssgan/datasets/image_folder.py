@@ -247,7 +247,7 @@ def _split(path, files, y, fraction, seed):
         limits.check_memory(test.nbytes, path)
         x_test, readable = _read_readable(test)
         y_test = y[in_test][readable]
-        if len(np.unique(y_test)) == len(class_names(path)):
+        if len(np.unique(y_test)) == len(np.unique(y[y >= 0])):
             return (files.where(~in_test), y[~in_test]), (x_test, y_test)
         keep = ~in_test
         keep[in_test] = readable
