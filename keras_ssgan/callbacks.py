@@ -69,7 +69,7 @@ class SampleGrid(keras.callbacks.Callback):
 class PropagateLabels(keras.callbacks.Callback):
     """Gives unlabelled images labels before each epoch, along a graph.
 
-    Before the first epoch the graph joins images whose pixels are alike
+    Before the first epoch the graph joins images whose strokes are alike
     (`propagation.image_features`, made for written characters), and the labels
     spread along it. Later it joins those of like features, and what the
     discriminator says of the others spreads, too, by the averaged weights if
@@ -132,8 +132,8 @@ class PropagateLabels(keras.callbacks.Callback):
         else:
             features = self._image_features()
             known = np.zeros((len(labels), self.model.num_classes))
-            # From few images to all: the way is long.
-            alpha = 0.99
+            # The fewer labels, the longer the way from one to all images.
+            alpha = np.mean(labels < 0)
         labeled = np.flatnonzero(labels >= 0)
         known[labeled] = np.eye(self.model.num_classes)[labels[labeled]]
         self._pseudo_labels.update(
