@@ -3,7 +3,7 @@
     python examples/export_and_serve.py --keep-serving
     curl -d '[[[0, 90, 0], [0, 200, 0], [0, 90, 0]]]' http://127.0.0.1:8000
 
-About two minutes on a CPU; takes the extras tensorflow, digits and export. A
+About two minutes on a CPU; takes the extras tensorflow and export. A
 request is a list of grey images, 0 to 255. Only this machine is answered.
 """
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -25,6 +26,11 @@ from keras_ssgan.optimizer import put_averages
 from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
+
+# Those that the progress bar shows first.
+_MAIN_LOGS = ("accuracy", "d_loss", "g_loss", "val_accuracy")
+# Columns of Keras' progress bar without the numbers of steps and the logs.
+_BAR_WIDTH = len("/ " + 20 * "=" + " 12:34 1234ms/step")
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -361,6 +367,37 @@ class WaitingShare(keras.callbacks.Callback):
         self.waiting += max(made_at - self._idle_since, 0.0)
         self.seconds += now - self._idle_since
         self._idle_since = now
+
+
+class ProgressBar(keras.callbacks.ProgbarLogger):
+    """Keras' progress bar, with as many figures as a line holds.
+
+    Of a line that is wider than the terminal, every step would leave a copy.
+    The others are in the history.
+    """
+
+    # Keras calls it from a thread of its own, as it does its own bar: no step
+    # waits for the figures.
+    async_safe = True
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        super().on_train_batch_end(batch, self._fitting(logs or {}))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_end(epoch, self._fitting(logs or {}))
+
+    def _fitting(self, logs):
+        # The bar, the time and twice the number of steps.
+        room = shutil.get_terminal_size().columns - _BAR_WIDTH
+        room -= 2 * len(str(self.target))
+        shown = {}
+        for name in dict.fromkeys([*_MAIN_LOGS, *logs]):
+            if name in logs:
+                room -= len(f" - {name}: 12.3456")
+                if room < 0:
+                    break
+                shown[name] = logs[name]
+        return shown
 
 
 class TimeLeft(keras.callbacks.Callback):

@@ -308,7 +308,17 @@ def _generate_by_class(gan, arguments):
     from keras_ssgan import sampling
 
     columns = arguments.columns or COLUMNS
-    rows, draws = sampling.generate_by_class(gan, columns, arguments.seed)
+    rows, draws = sampling.generate_by_class(
+        gan,
+        columns,
+        arguments.seed,
+        classifier=runs.load_classifier(arguments.model),
+    )
+    if not any(map(len, rows)):
+        raise InputError(
+            f"the classifier is sure of none of {draws} images drawn; train "
+            "longer, or leave --by-class out"
+        )
     names = runs.load_class_names(arguments.model, gan.num_classes)
     plotting.class_grid(rows, names, columns).save(arguments.output)
     for name, images in zip(names, rows, strict=True):
@@ -410,7 +420,7 @@ def _add_train(commands):
         _train,
         "Train a GAN and its classifier; the results go to a folder.",
     )
-    named = "; ".join(f"{name}: {text}" for name, text in presets().items())
+    named = " ".join(f"{name}: {text}" for name, text in presets().items())
     add = parser.add_argument
     add(
         "--dataset",
@@ -425,7 +435,7 @@ def _add_train(commands):
         help="leave the training images on disk and read them when they are "
         "needed (default: shards and folders of images of more than 1 GiB)",
     )
-    add("--preset", help=f"{named} (default: article)")
+    add("--preset", help=f"{named} (Default: article.)")
     add(
         "--labels",
         type=_labels,

@@ -1,5 +1,6 @@
 """Ways to draw with a generator: along a path, and class by class."""
 
+import keras
 import numpy as np
 
 from keras_ssgan.model import SemiSupervisedGAN
@@ -72,10 +73,11 @@ def generate_by_class(
     seed: int | np.random.Generator | None = None,
     confidence: float = 0.9,
     most_draws: int = 10_000,
+    classifier: keras.Model | None = None,
 ) -> tuple[list[np.ndarray], int]:
     """Draws until there are enough images of each class.
 
-    The class is what the GAN's own classifier says. Nothing is chosen beyond
+    The class is what the classifier says. Nothing is chosen beyond
     that: the first images of a class that it is sure of are taken.
 
     Args:
@@ -86,19 +88,22 @@ def generate_by_class(
             counts.
         most_draws: int, images after which to give up, rounded up to whole
             batches.
+        classifier: Model as from `SemiSupervisedGAN.classifier`, which may be
+            calibrated; the GAN's own otherwise.
 
     Returns:
         Images and draws. The images are a list of K uint8 arrays of shape `(n,
         *image_shape)`, with `n` at most `num_images`, and 0 for a class that
         the generator does not draw. The draws are an int.
     """
+    classifier = classifier or gan
     rng = np.random.default_rng(seed)
     found = [np.empty((0, *gan.image_shape), "uint8")] * gan.num_classes
     draws = 0
     while draws < most_draws and min(map(len, found)) < num_images:
         images = gan.generate(_BATCH, seed=rng, batch_size=_BATCH)
         draws += len(images)
-        probabilities = gan.predict(images, batch_size=_BATCH, verbose=0)
+        probabilities = classifier.predict(images, batch_size=_BATCH, verbose=0)
         classes = np.where(
             probabilities.max(axis=1) >= confidence,
             probabilities.argmax(axis=1),

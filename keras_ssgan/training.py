@@ -408,6 +408,7 @@ def _fit(
             waiting = [callbacks.WaitingShare(data)] * _is_streamed(split)
             writers = [
                 callbacks.TimeLeft(),
+                *[callbacks.ProgressBar()] * bool(verbose),
                 *boards,
                 keras.callbacks.CSVLogger(folder / "history.csv", append=True),
                 # Last: with it, the epoch is finished.

@@ -1,6 +1,7 @@
 """The package's own callbacks."""
 
 import logging
+import re
 import sys
 import time
 
@@ -26,6 +27,30 @@ def test_sample_grid_shows_what_the_generator_draws(
     expected = plotting.image_grid(tiny_gan.generate(6, seed=0), columns=3)
     with Image.open(tmp_path / "epoch_002.png") as grid:
         np.testing.assert_array_equal(np.asarray(grid), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    "columns, names",
+    [
+        (70, {"accuracy"}),
+        (80, {"accuracy", "d_loss"}),
+        (120, {"accuracy", "d_loss", "g_loss"}),
+        (400, {"accuracy", "d_loss_fake", "g_loss_feature_matching"}),
+    ],
+)
+def test_the_progress_bar_stays_within_the_line(
+    tiny_gan, tiny_data, capsys, monkeypatch, columns, names
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    tiny_gan.fit(
+        *tiny_data, epochs=2, batch_size=10, callbacks=[callbacks.ProgressBar()]
+    )
+    printed = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
+    lines = re.split(r"[\r\n\b]+", printed)
+    assert max(map(len, lines)) <= columns
+    bars = [line for line in lines if "━" in line]
+    assert len(bars) > 2
+    assert set(re.findall(r"- (\w+):", bars[-1])) >= names
 
 
 def _time_left(monkeypatch, caplog, epochs, batches, initial_epoch=0):

@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import csv
+import functools
 import importlib
 import io
 import json
@@ -169,7 +170,7 @@ def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys, caplog):
         share = f"{metrics[part]['accuracy']:.2%}"
         errors = f"({metrics[part]['errors']} errors in 20)"
         assert f"{share} correct {errors}: {title}" in output
-    assert "d_loss_supervised:" in output
+    assert "accuracy:" in output
     assert caplog.text.count("of training left") == 1
 
 
@@ -619,8 +620,10 @@ def test_by_class_says_which_classes_are_not_drawn(
     images = np.full((3, 8, 8, 1), 255, "uint8")
     rows = [images[:2], *[images] * 6, images[:0], images, images]
 
-    def generate_by_class(gan, num_images, seed):
+    def generate_by_class(gan, num_images, seed, classifier):
         assert (gan.num_classes, num_images, seed) == (10, 3, 1)
+        # The run's, which is calibrated.
+        assert "temperature" in {layer.name for layer in classifier.layers}
         return rows, 10_240
 
     monkeypatch.setattr(sampling, "generate_by_class", generate_by_class)
@@ -636,7 +639,20 @@ def test_by_class_says_which_classes_are_not_drawn(
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
 
 
-def test_by_class_runs_on_a_trained_gan(run, tmp_path, capsys):
+def test_by_class_writes_no_grid_of_nothing(run, tmp_path, capsys, monkeypatch):
+    rows = [np.zeros((0, 8, 8, 1), "uint8")] * 10
+    monkeypatch.setattr(
+        sampling, "generate_by_class", lambda *args, **kwargs: (rows, 10_240)
+    )
+    arguments = ["generate", run, "--by-class", "--output", tmp_path / "a.png"]
+    assert "sure of none" in _fails_with_one_line(arguments, capsys)
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_by_class_runs_on_a_trained_gan(run, tmp_path, capsys, monkeypatch):
+    # It was trained too little to be sure.
+    unsure = functools.partial(sampling.generate_by_class, confidence=0.1)
+    monkeypatch.setattr(sampling, "generate_by_class", unsure)
     _generate(run, tmp_path / "a.png", "--by-class", "--columns", 2)
     assert "images drawn written to" in capsys.readouterr().out
     with Image.open(tmp_path / "a.png") as picture:

@@ -141,3 +141,14 @@ class TestByClass:
         assert {image.tobytes() for image in kept} <= {
             image.tobytes() for image in drawn
         }
+
+    def test_another_classifier_may_be_given(self):
+        gan, other = FakeGAN([90, 199]), FakeGAN([])
+        # It takes what it is shown for the class before.
+        other.predict = lambda images, **kwargs: np.roll(
+            FakeGAN.predict(other, images), -1, axis=1
+        )
+        rows, _ = sampling.generate_by_class(
+            gan, 2, seed=0, most_draws=1, classifier=other
+        )
+        assert (rows[0] == 199).all() and (rows[3] == 90).all()
