@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_ssgan import files
 from keras_ssgan import plotting
 from keras_ssgan.types import PathLike
 
@@ -79,11 +80,12 @@ def _save(
     duration: int | Sequence[int],
 ) -> None:
     first, *others = frames
-    first.save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=duration,
-        loop=0,
-    )
+    with files.replacing(path) as temporary:
+        first.save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=duration,
+            loop=0,
+        )

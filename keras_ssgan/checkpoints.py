@@ -83,6 +83,7 @@ class Checkpoints:
         Raises:
             FloatingPointError: If a weight, an optimizer's variable or a mean
                 loss is NaN or infinite; nothing is written then.
+            InputError: If the folder is a link.
             OSError: If the file cannot be written; those before it stay.
         """
         if progress == self.progress:
@@ -106,6 +107,7 @@ class Checkpoints:
         for part in body:
             digest.update(part)
 
+        files.check_no_link(self.folder)
         self.folder.mkdir(exist_ok=True)
         path = self._path(progress)
         with (
@@ -119,7 +121,7 @@ class Checkpoints:
             kept.append(self._path(self.progress))
         for other in self._paths():
             if other not in kept:
-                other.unlink()
+                files.remove(other)
         self.progress = progress
 
     def restore(self, gan: SemiSupervisedGAN) -> Progress | None:
@@ -135,8 +137,10 @@ class Checkpoints:
             The checkpoint's `Progress`, or `None` if there is no checkpoint.
 
         Raises:
-            InputError: If there are checkpoints and none is good.
+            InputError: If there are checkpoints and none is good, or the folder
+                is a link.
         """
+        files.check_no_link(self.folder)
         files.remove_leftovers(self.folder)
         paths = self._paths()
         for path in reversed(paths):

@@ -181,11 +181,57 @@ def test_a_file_that_outgrows_its_limit_leaves_the_last_two(saved, trained):
     assert names(saved) == before
 
 
+def test_a_folder_in_place_of_a_checkpoint_stays(saved, trained):
+    folder = saved / "000000-00000009.ckpt"
+    folder.mkdir()
+    checkpoints = Checkpoints(saved)
+    checkpoints.restore(trained)
+    checkpoints.save(trained, Progress(9, 0, 3))
+    assert folder.is_dir()
+
+
 def test_leftovers_of_killed_writers_are_removed(saved, fresh):
     before = names(saved)
     (saved / ".writing-12-000000-00000003.ckpt").write_bytes(b"half")
     Checkpoints(saved).restore(fresh)
     assert names(saved) == before
+
+
+def test_a_folder_named_like_a_leftover_stays(tmp_path):
+    (tmp_path / ".writing-12-folder").mkdir()
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".writing-12-folder"]
+
+
+def test_a_folder_that_is_a_link_is_neither_read_nor_written(
+    saved, trained, tmp_path
+):
+    (saved / ".writing-precious").write_bytes(b"precious")
+    before = names(saved)
+    link = tmp_path / "link"
+    link.symlink_to(saved, target_is_directory=True)
+    checkpoints = Checkpoints(link)
+    for call in (
+        lambda: checkpoints.restore(trained),
+        lambda: checkpoints.save(trained, Progress(9, 0, 3)),
+    ):
+        with pytest.raises(InputError, match="link is a link"):
+            call()
+    assert names(saved) == before
+
+
+def test_a_file_replaces_a_link_and_is_not_written_through_one(tmp_path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    path = tmp_path / "a.txt"
+    path.symlink_to(precious)
+    # A writer's temporary file is named by its process.
+    (tmp_path / f".writing-{os.getpid()}-a.txt").symlink_to(precious)
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert precious.read_text() == "precious"
+    assert path.read_text() == "new"
+    assert not path.is_symlink()
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
