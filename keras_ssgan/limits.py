@@ -32,6 +32,9 @@ MAX_ZIP_DIRECTORY = 1 << 20
 # === Images ===
 # 67 megapixels, of up to 24 bytes each while an image is read: 1.6 GB.
 MAX_IMAGE_PIXELS = 1 << 26
+# Pixels of a grid of samples, of which an animation holds up to 100, of up to 3
+# bytes each: 630 MB. Grids of the presets have 0.2 million.
+MAX_GRID_PIXELS = 1 << 21
 # JPEG stands for MPO too. Not the rest of what Pillow reads: EPS, for one, runs
 # Ghostscript.
 IMAGE_FORMATS = (
