@@ -86,12 +86,17 @@ def machine_memory() -> int:
         return DEFAULT_MEMORY
 
 
-def check_memory(num_bytes: int, name: str | os.PathLike) -> None:
+def check_memory(
+    num_bytes: int,
+    name: str | os.PathLike,
+    advice: str = "use fewer or smaller images",
+) -> None:
     """Refuses arrays that the machine has no room for.
 
     Args:
         num_bytes: Bytes that the arrays of `name` take.
         name: What they are read from.
+        advice: What to do about it.
 
     Raises:
         InputError: If that is more than `MEMORY_SHARE` of the memory.
@@ -99,8 +104,7 @@ def check_memory(num_bytes: int, name: str | os.PathLike) -> None:
     if num_bytes > MEMORY_SHARE * machine_memory():
         raise InputError(
             f"{name} takes {num_bytes:,} bytes of memory, more than "
-            f"{MEMORY_SHARE:.0%} of what this machine has; use fewer or "
-            "smaller images"
+            f"{MEMORY_SHARE:.0%} of what this machine has; {advice}"
         )
 
 
