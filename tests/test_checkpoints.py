@@ -208,7 +208,7 @@ def test_one_that_is_rewritten_as_it_was_is_good(saved, fresh):
         {"seconds": -1.0},
         {"seconds": float("nan")},
         {"seconds": float("inf")},
-        {"seconds": 10**400},
+        {"seconds": 5},
         {"unknown": 1},
     ],
     ids=str,
