@@ -180,7 +180,9 @@ class Checkpoints:
         for array in arrays[len(arrays) - len(self.arrays) :]:
             most = 1 if is_float_dtype(array.dtype) else gan.num_classes - 1
             if np.any((array < 0) | (array > most)):
-                raise ValueError("a label in it is out of range")
+                raise ValueError(
+                    "a label in it, or its weight, is out of range"
+                )
         return progress, arrays
 
     def _path(self, progress):
@@ -284,6 +286,11 @@ def _check_progress(progress):
         or not 0 <= progress.step < progress.steps_per_epoch
         or not 0 <= progress.seconds < math.inf
     ):
-        raise ValueError("its progress is none of a run")
-    # Half of a pair of surrogates, which JSON can hold, is no text.
-    runs.parse_history(progress.history.encode().decode())
+        raise ValueError(
+            "its epoch, step, history or seconds are none of a run"
+        )
+    try:
+        # Half of a pair of surrogates, which JSON can hold, is no text.
+        runs.parse_history(progress.history.encode().decode())
+    except ValueError as error:
+        raise ValueError(f"its history is damaged: {error}") from None
