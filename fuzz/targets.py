@@ -9,9 +9,11 @@ import csv
 import dataclasses
 import functools
 import gzip
+import hashlib
 import io
 import json
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -219,13 +221,22 @@ def _parse_history(content, folder):
     runs.read_history(folder)
 
 
+def _parse_sample(content, folder):
+    from keras_ssgan import animation
+
+    good, *_ = _image_seeds("PNG")
+    for epoch in (1, 3):
+        (folder / f"epoch_{epoch:03d}.png").write_bytes(good)
+    (folder / "epoch_002.png").write_bytes(content)
+    animation.training(folder, folder / "training.gif")
+
+
 # === Models ===
 
 
-def _model_seeds():
-    """A classifier and a compiled GAN, of a few hundred weights."""
-    import tempfile
-
+@functools.cache
+def _gan():
+    """A compiled GAN of a few hundred weights."""
     import keras
 
     import keras_ssgan as ks
@@ -239,6 +250,12 @@ def _model_seeds():
     )
     gan = ks.SemiSupervisedGAN(discriminator, generator, seed=0)
     gan.compile()
+    return gan
+
+
+def _model_seeds():
+    """A classifier and a compiled GAN."""
+    gan = _gan()
     seeds = []
     with tempfile.TemporaryDirectory() as folder:
         for model in (gan.classifier(), gan):
@@ -303,6 +320,60 @@ def _parse_hdf5(content, folder):
         raise InputError(type(error).__name__) from None
 
 
+# === Checkpoints ===
+
+
+def _checkpoints(folder):
+    """Those of a run with labels of two images from a graph."""
+    from keras_ssgan.checkpoints import Checkpoints
+
+    arrays = [np.array([0, 1], "int32"), np.array([1.0, 0.5], "float32")]
+    return Checkpoints(folder, arrays)
+
+
+@functools.cache
+def _checkpoint():
+    """Name of one, and what follows its checksum."""
+    from keras_ssgan.checkpoints import Progress
+
+    history = "epoch,loss\r\n0,1.5\r\n"
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = _checkpoints(folder)
+        checkpoints.save(_gan(), Progress(9, 1, 2, history, 3.0))
+        (path,) = Path(folder).iterdir()
+        _, body = path.read_bytes().split(b"\n", 1)
+        return path.name, body
+
+
+def _checkpoint_seeds():
+    # After a line end it does not look like JSON, which it is not all of.
+    return [b"\n" + _checkpoint()[1]]
+
+
+def _parse_checkpoint(content, folder):
+    """Under a checksum that is right: any stranger can make one."""
+    body = content[1:]
+    name, _ = _checkpoint()
+    checkpoints = _checkpoints(folder / "checkpoints")
+    checkpoints.folder.mkdir(exist_ok=True)
+    digest = hashlib.sha256(body).hexdigest().encode()
+    (checkpoints.folder / name).write_bytes(digest + b"\n" + body)
+    progress = checkpoints.restore(_gan())
+    # A run does so with what it is given, and saves nothing that is not finite.
+    (folder / "history.csv").write_bytes(progress.history.encode())
+    _checkpoints(folder / "again").save(_gan(), progress)
+
+
+def _header_seeds():
+    header, _ = _checkpoint()[1].split(b"\n", 1)
+    return [header]
+
+
+def _parse_header(content, folder):
+    _, values = _checkpoint()[1].split(b"\n", 1)
+    _parse_checkpoint(b"\n" + content + b"\n" + values, folder)
+
+
 # === Command line ===
 
 _COMMANDS = (
@@ -360,6 +431,9 @@ TARGETS = {
     "config": Target(_config_seeds, _parse_config),
     "metrics": Target(_metrics_seeds, _parse_metrics),
     "history": Target(_history_seeds, _parse_history),
+    "sample_grid": Target(lambda: _image_seeds("PNG"), _parse_sample, 0.2),
+    "checkpoint": Target(_checkpoint_seeds, _parse_checkpoint, 0.2),
+    "checkpoint_header": Target(_header_seeds, _parse_header, 0.2),
     "arguments": Target(
         lambda: [line.encode() for line in _COMMANDS], _parse_arguments, 0.3
     ),

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssgan import distribution
+from keras_ssgan import files
 from keras_ssgan import health
 from keras_ssgan import plotting
 from keras_ssgan import propagation
@@ -44,6 +45,9 @@ class SampleGrid(keras.callbacks.Callback):
         num_images: int, images in a grid.
         columns: int, images in a row.
         seed: int, seed of the latents.
+
+    Raises:
+        InputError: If the folder is a link.
     """
 
     def __init__(
@@ -60,8 +64,10 @@ class SampleGrid(keras.callbacks.Callback):
         self.seed = seed
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        files.check_no_link(self.folder)
         if distribution.is_main():
             self.folder.mkdir(parents=True, exist_ok=True)
+            files.remove_leftovers(self.folder)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         # By all processes: on JAX each has a part of the model to compute.
@@ -69,7 +75,9 @@ class SampleGrid(keras.callbacks.Callback):
         if not distribution.is_main():
             return
         grid = plotting.image_grid(images, columns=self.columns)
-        grid.save(self.folder / f"epoch_{epoch + 1:03d}.png")
+        path = self.folder / f"epoch_{epoch + 1:03d}.png"
+        with files.replacing(path) as temporary:
+            grid.save(temporary)
 
 
 class PropagateLabels(keras.callbacks.Callback):

@@ -10,13 +10,18 @@ import hashlib
 import json
 import logging
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras.backend import is_float_dtype
 
 from keras_ssgan import files
+from keras_ssgan import limits
+from keras_ssgan import runs
+from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
@@ -24,6 +29,8 @@ from keras_ssgan.types import PathLike
 
 _FORMAT = 1
 _DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
+# Bytes of the largest number that there is in a checkpoint.
+_LARGEST_NUMBER = 8
 _logger = logging.getLogger(__name__)
 
 
@@ -57,8 +64,9 @@ class Checkpoints:
 
     Args:
         folder: Path of the folder; it is created.
-        arrays: List of NumPy arrays that belong to the run's state, too; they
-            are saved, and restored in place.
+        arrays: List of NumPy arrays that belong to the run's state, too:
+            integers, which are class ids, or floats from 0 to 1. They are
+            saved, and restored in place.
 
     Attributes:
         progress: `Progress` of the last good one; `None` while there is none.
@@ -83,6 +91,7 @@ class Checkpoints:
         Raises:
             FloatingPointError: If a weight, an optimizer's variable or a mean
                 loss is NaN or infinite; nothing is written then.
+            InputError: If the folder is a link.
             OSError: If the file cannot be written; those before it stay.
         """
         if progress == self.progress:
@@ -106,6 +115,7 @@ class Checkpoints:
         for part in body:
             digest.update(part)
 
+        files.check_no_link(self.folder)
         self.folder.mkdir(exist_ok=True)
         path = self._path(progress)
         with (
@@ -119,13 +129,14 @@ class Checkpoints:
             kept.append(self._path(self.progress))
         for other in self._paths():
             if other not in kept:
-                other.unlink()
+                files.remove(other)
         self.progress = progress
 
     def restore(self, gan: SemiSupervisedGAN) -> Progress | None:
         """Gives a model the state of the newest good checkpoint.
 
-        A checkpoint that is broken is skipped, with a warning that says why.
+        A checkpoint that is broken, or says what none of a run does, is
+        skipped, with a warning that says why.
 
         Args:
             gan: A compiled `SemiSupervisedGAN`; it is not touched unless a
@@ -135,13 +146,15 @@ class Checkpoints:
             The checkpoint's `Progress`, or `None` if there is no checkpoint.
 
         Raises:
-            InputError: If there are checkpoints and none is good.
+            InputError: If there are checkpoints and none is good, or the folder
+                is a link.
         """
+        files.check_no_link(self.folder)
         files.remove_leftovers(self.folder)
         paths = self._paths()
         for path in reversed(paths):
             try:
-                progress, arrays = _read(path, [*_state(gan), *self.arrays])
+                progress, arrays = self._read(gan, path)
             except (OSError, ValueError) as error:
                 reason = text_files.one_line(error)
                 _logger.warning("Skipped the checkpoint %s: %s", path, reason)
@@ -159,6 +172,18 @@ class Checkpoints:
                 f"good ({reason}); start the run again in another folder"
             )
         return None
+
+    def _read(self, gan, path):
+        progress, arrays = _read(path, [*_state(gan), *self.arrays])
+        if path != self._path(progress):
+            raise ValueError(f"its name is not that of {progress}")
+        for array in arrays[len(arrays) - len(self.arrays) :]:
+            most = 1 if is_float_dtype(array.dtype) else gan.num_classes - 1
+            if np.any((array < 0) | (array > most)):
+                raise ValueError(
+                    "a label in it, or its weight, is out of range"
+                )
+        return progress, arrays
 
     def _path(self, progress):
         # Names sort by progress.
@@ -191,7 +216,12 @@ def _read(path, variables):
         OSError: If it cannot be read.
         ValueError: If it is broken, with the reason.
     """
-    data = path.read_bytes()
+    num_values = sum(math.prod(variable.shape) for variable in variables)
+    with limits.open_regular(path) as file:
+        num_bytes = os.fstat(file.fileno()).st_size
+        if num_bytes > limits.MAX_JSON_BYTES + num_values * _LARGEST_NUMBER:
+            raise ValueError(f"it is too large, of {num_bytes:,} bytes")
+        data = file.read(num_bytes)
     body = memoryview(data)[_DIGEST_LENGTH + 1 :]
     if hashlib.sha256(body).hexdigest().encode() != data[:_DIGEST_LENGTH]:
         raise ValueError(
@@ -212,18 +242,55 @@ def _read(path, variables):
     arrays = []
     for variable, dtype, size in zip(variables, dtypes, sizes, strict=True):
         array = np.frombuffer(data[end : end + size], dtype)
+        if not _fits(array, variable.dtype):
+            raise ValueError("a number in it is NaN, infinite or out of range")
         arrays.append(array.reshape(variable.shape))
         end += size
     return progress, arrays
 
 
+def _fits(array, dtype):
+    """Whether numbers are finite, and of a dtype once they are cast to it."""
+    if is_float_dtype(array.dtype) != is_float_dtype(dtype):
+        return False
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype)
+    exact = is_float_dtype(dtype) or np.array_equal(cast, array)
+    return exact and np.isfinite(cast).all()
+
+
 def _parse_header(line):
     try:
-        header = json.loads(line)
-        if header["format"] != _FORMAT:
+        header = text_files.parse_json(line)
+        names = header["dtypes"]
+        if header["format"] != _FORMAT or any(
+            name not in saving.DTYPES for name in names
+        ):
             raise ValueError
         progress = Progress(**header["progress"])
-        dtypes = [np.dtype(name) for name in header["dtypes"]]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         raise ValueError("another version of keras_ssgan wrote it") from None
-    return progress, dtypes
+    _check_progress(progress)
+    return progress, [np.dtype(name) for name in names]
+
+
+def _check_progress(progress):
+    """Raises a ValueError on what no run writes."""
+    counts = (progress.steps_per_epoch, progress.epoch, progress.step)
+    if (
+        # A bool is an int, too.
+        any(type(count) is not int for count in counts)
+        or not isinstance(progress.history, str)
+        or not isinstance(progress.seconds, float)
+        or progress.epoch < 0
+        or not 0 <= progress.step < progress.steps_per_epoch
+        or not 0 <= progress.seconds < math.inf
+    ):
+        raise ValueError(
+            "its epoch, step, history or seconds are none of a run"
+        )
+    try:
+        # Half of a pair of surrogates, which JSON can hold, is no text.
+        runs.parse_history(progress.history.encode().decode())
+    except ValueError as error:
+        raise ValueError(f"its history is damaged: {error}") from None

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_ssgan.errors import InputError
+
 _PREFIX = ".writing-"
 
 
@@ -18,7 +20,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     old file or all of the new one.
 
     Args:
-        path: Where the file goes; what is there is replaced.
+        path: Where the file goes; what is there is replaced. That may be a
+            link: what it leads to stays as it is.
 
     Yields:
         Path of a temporary file to write, in the same folder and with the same
@@ -33,6 +36,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
+    # A link that somebody has put there would be followed.
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         # Not O_RDONLY: Windows flushes what may be written alone.
@@ -65,7 +70,35 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
         folder: Path of a folder; it may be missing.
     """
     for path in Path(folder).glob(f"{_PREFIX}*"):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a link; a folder, which no writer makes, stays.
+
+    Args:
+        path: What to remove.
+    """
+    if path.is_symlink() or not path.is_dir():
         path.unlink()
+
+
+def check_no_link(folder: str | os.PathLike[str]) -> None:
+    """Refuses a link in place of a folder whose files come and go.
+
+    In a stranger's run it may lead to files of the user's.
+
+    Args:
+        folder: Path of a folder; it may be missing.
+
+    Raises:
+        InputError: If it is a link.
+    """
+    if Path(folder).is_symlink():
+        raise InputError(
+            f"{folder} is a link, and a run writes and removes files in "
+            "folders of its own alone; put a folder in its place"
+        )
 
 
 def is_empty(folder: str | os.PathLike[str]) -> bool:

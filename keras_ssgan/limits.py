@@ -32,6 +32,9 @@ MAX_ZIP_DIRECTORY = 1 << 20
 # === Images ===
 # 67 megapixels, of up to 24 bytes each while an image is read: 1.6 GB.
 MAX_IMAGE_PIXELS = 1 << 26
+# Pixels of a grid of samples, of which an animation holds up to 100, of up to 3
+# bytes each: 630 MB. Grids of the presets have 0.2 million.
+MAX_GRID_PIXELS = 1 << 21
 # JPEG stands for MPO too. Not the rest of what Pillow reads: EPS, for one, runs
 # Ghostscript.
 IMAGE_FORMATS = (
@@ -83,12 +86,17 @@ def machine_memory() -> int:
         return DEFAULT_MEMORY
 
 
-def check_memory(num_bytes: int, name: str | os.PathLike) -> None:
+def check_memory(
+    num_bytes: int,
+    name: str | os.PathLike,
+    advice: str = "use fewer or smaller images",
+) -> None:
     """Refuses arrays that the machine has no room for.
 
     Args:
         num_bytes: Bytes that the arrays of `name` take.
         name: What they are read from.
+        advice: What to do about it.
 
     Raises:
         InputError: If that is more than `MEMORY_SHARE` of the memory.
@@ -96,8 +104,7 @@ def check_memory(num_bytes: int, name: str | os.PathLike) -> None:
     if num_bytes > MEMORY_SHARE * machine_memory():
         raise InputError(
             f"{name} takes {num_bytes:,} bytes of memory, more than "
-            f"{MEMORY_SHARE:.0%} of what this machine has; use fewer or "
-            "smaller images"
+            f"{MEMORY_SHARE:.0%} of what this machine has; {advice}"
         )
 
 

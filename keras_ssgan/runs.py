@@ -88,18 +88,32 @@ def read_history(folder: PathLike) -> dict[str, list[float]]:
     if not path.exists():
         return {}
     try:
-        rows = text_files.read_csv_rows(path)
-        history = {}
-        for name in rows[0] if rows else []:
-            cells = [row[name] for row in rows]
-            # Keras makes a column for each validation figure there could be.
-            if set(cells) != {"NA"}:
-                history[name] = [
-                    float("nan") if cell == "NA" else float(cell)
-                    for cell in cells
-                ]
+        return parse_history(text_files.read_text(path, limits.MAX_CSV_BYTES))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
+
+
+def parse_history(text: str) -> dict[str, list[float]]:
+    """The logs that a text holds, as `read_history` gives those of a run.
+
+    Args:
+        text: Text of a `history.csv`.
+
+    Returns:
+        Dict as from `read_history`.
+
+    Raises:
+        ValueError: If the text is none of one.
+    """
+    rows = text_files.parse_csv_rows(text)
+    history = {}
+    for name in rows[0] if rows else []:
+        cells = [row[name] for row in rows]
+        # Keras makes a column for each validation figure there could be.
+        if set(cells) != {"NA"}:
+            history[name] = [
+                float("nan") if cell == "NA" else float(cell) for cell in cells
+            ]
     return history
 
 

@@ -34,8 +34,9 @@ _FILES = (_CONFIG, _WEIGHTS, "metadata.json", "labels.txt")
 # Those of Keras' own values in a config that hold numbers.
 _ARRAYS = ("__numpy__", "__tensor__")
 _VALUES = ("__bytes__", "__ellipsis__", "__keras_tensor__", "__slice__")
-_DTYPES = ("bool", "bfloat16", *(f"float{bits}" for bits in (16, 32, 64)))
-_DTYPES += tuple(
+# Those of the numbers that a model is made of.
+DTYPES = ("bool", "bfloat16", *(f"float{bits}" for bits in (16, 32, 64)))
+DTYPES += tuple(
     f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 )
 
@@ -79,8 +80,11 @@ def _check(path):
     """Raises an exception on a file that is not to be loaded."""
     if path.suffix != ".keras":
         raise ValueError("its name has to end in .keras")
+    size = path.stat().st_size
+    # Its members are read whole, and none is larger.
+    limits.check_memory(size, "it", "load it on a larger machine")
     with limits.open_zip(path) as archive:
-        _check_members(archive, path.stat().st_size)
+        _check_members(archive, size)
         config = text_files.parse_json(archive.read(_CONFIG))
         _check_config(config)
         num_values = count_stored_values(archive.read(_WEIGHTS))
@@ -158,7 +162,7 @@ def _check_object(config):
         return
     inner = config.get("config")
     if name in _ARRAYS:
-        if not isinstance(inner, dict) or inner.get("dtype") not in _DTYPES:
+        if not isinstance(inner, dict) or inner.get("dtype") not in DTYPES:
             raise ValueError("an array has no dtype of numbers")
         return
     key = inner if name == "function" else config.get("registered_name", name)

@@ -109,20 +109,19 @@ def read_json_object(path: str | os.PathLike) -> dict:
     return content
 
 
-def read_csv_rows(path: str | os.PathLike) -> list[dict]:
-    """Reads a CSV file with a header.
+def parse_csv_rows(text: str) -> list[dict]:
+    """Parses CSV with a header.
 
     Args:
-        path: The file.
+        text: The CSV.
 
     Returns:
         List of one dict per row, from column to cell.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is too large, or its rows are of different lengths.
+        ValueError: If it is no CSV, or its rows are of different lengths.
     """
-    lines = read_text(path, limits.MAX_CSV_BYTES).splitlines()
+    lines = text.splitlines()
     try:
         header, *rows = csv.reader(lines) if lines else [[]]
     except csv.Error as error:

@@ -1,5 +1,7 @@
 """Animated pictures, read back with Pillow."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,9 @@ from PIL import ImageSequence
 from keras_ssgan import animation
 
 pytestmark = pytest.mark.any_backend
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"
 
 
 def write_grids(folder, epochs, size=(180, 80), mode="L"):
@@ -87,6 +92,64 @@ class TestTraining:
         animation.training(tmp_path, tmp_path / "training.gif")
         with Image.open(tmp_path / "training.gif") as picture:
             assert picture.n_frames == 2
+
+    @pytest.mark.parametrize("epoch", [1, 2])
+    @pytest.mark.parametrize(
+        "break_picture",
+        [
+            lambda path: path.write_bytes(path.read_bytes()[:60]),
+            lambda path: path.write_bytes(b""),
+            lambda path: path.write_bytes(POSTSCRIPT),
+            lambda path: (path.unlink(), os.mkfifo(path)),
+            lambda path: (path.unlink(), path.mkdir()),
+            # More pixels than a frame may have, and than an image may.
+            lambda path: Image.new("L", (1500, 1500)).save(path),
+            lambda path: Image.new("1", (9000, 9000)).save(path),
+            lambda path: Image.new("I;16", (180, 80)).save(path),
+        ],
+        ids=["short", "empty", "eps", "pipe", "folder", "large", "bomb", "16"],
+    )
+    def test_a_broken_picture_is_left_out_and_said(
+        self, break_picture, epoch, tmp_path, texts, caplog
+    ):
+        write_grids(tmp_path, [1, 2, 3])
+        broken = tmp_path / f"epoch_{epoch:03d}.png"
+        break_picture(broken)
+        animation.training(tmp_path, tmp_path / "training.gif")
+        assert texts == [f"Epoch {i} of 3" for i in (1, 2, 3) if i != epoch]
+        (record,) = caplog.records
+        message = record.getMessage()
+        assert message.startswith("Left 1 of 3 pictures out of the animation")
+        assert str(broken) in message and "\n" not in message
+
+    def test_a_grid_of_another_size_than_the_first_is_left_out(
+        self, tmp_path, texts, caplog
+    ):
+        write_grids(tmp_path, [1, 2])
+        write_grids(tmp_path, [3, 4], size=(180, 81))
+        animation.training(tmp_path, tmp_path / "training.gif")
+        assert texts == ["Epoch 1 of 4", "Epoch 2 of 4"]
+        (record,) = caplog.records
+        assert "Left 2 of 4 pictures" in record.getMessage()
+
+    def test_an_epoch_is_no_endless_number(self, tmp_path, texts):
+        write_grids(tmp_path, [1, 10**200])
+        animation.training(tmp_path, tmp_path / "training.gif")
+        assert texts == ["Epoch 1 of 1"]
+
+    def test_broken_pictures_alone_give_no_animation(self, tmp_path):
+        (tmp_path / "epoch_001.png").write_bytes(b"")
+        animation.training(tmp_path, tmp_path / "training.gif")
+        assert not (tmp_path / "training.gif").exists()
+
+    def test_it_takes_the_place_of_a_link(self, tmp_path):
+        write_grids(tmp_path, [1])
+        (tmp_path / "precious").write_text("precious")
+        path = tmp_path / "training.gif"
+        path.symlink_to(tmp_path / "precious")
+        animation.training(tmp_path, path)
+        assert (tmp_path / "precious").read_text() == "precious"
+        assert not path.is_symlink()
 
     def test_a_folder_without_grids_gives_no_animation(self, tmp_path):
         animation.training(tmp_path, tmp_path / "training.gif")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from keras_ssgan import callbacks
 from keras_ssgan import plotting
+from keras_ssgan.errors import InputError
 
 
 def test_sample_grid_shows_what_the_generator_draws(
@@ -51,6 +52,33 @@ def test_the_progress_bar_stays_within_the_line(
     bars = [line for line in lines if "━" in line]
     assert len(bars) > 2
     assert set(re.findall(r"- (\w+):", bars[-1])) >= names
+
+
+def test_a_sample_grid_replaces_a_link_and_writes_to_no_linked_folder(
+    tiny_gan, tiny_data, tmp_path
+):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    picture = precious / "picture.png"
+    picture.write_text("precious")
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    (folder / "epoch_001.png").symlink_to(picture)
+    (folder / ".writing-12-epoch_001.png").write_text("half")
+    tiny_gan.fit(
+        *tiny_data, verbose=0, callbacks=[callbacks.SampleGrid(folder)]
+    )
+    assert picture.read_text() == "precious"
+    assert [path.name for path in folder.iterdir()] == ["epoch_001.png"]
+    assert not (folder / "epoch_001.png").is_symlink()
+
+    link = tmp_path / "link"
+    link.symlink_to(precious, target_is_directory=True)
+    with pytest.raises(InputError, match="link is a link"):
+        tiny_gan.fit(
+            *tiny_data, verbose=0, callbacks=[callbacks.SampleGrid(link)]
+        )
+    assert list(precious.iterdir()) == [picture]
 
 
 def _time_left(monkeypatch, caplog, epochs, batches, initial_epoch=0):

@@ -1,6 +1,9 @@
 """Checkpoints are whole or skipped, and hold everything."""
 
 import errno
+import functools
+import hashlib
+import json
 import logging
 import os
 import resource
@@ -149,6 +152,174 @@ def test_what_is_not_finite_is_never_saved(group, value, saved, trained):
     assert names(saved) == files_before
 
 
+# === Whole, by its checksum, and hostile ===
+
+
+def rewrite(path, change):
+    """Writes a checkpoint anew, with a checksum that is right.
+
+    Args:
+        path: The checkpoint.
+        change: Function of its header, a dict to change in place, and of the
+            bytes of its values; it may return others.
+    """
+    _, header, values = path.read_bytes().split(b"\n", 2)
+    header = json.loads(header)
+    values = change(header, values) or values
+    body = json.dumps(header).encode() + b"\n" + values
+    digest = hashlib.sha256(body).hexdigest().encode()
+    path.write_bytes(digest + b"\n" + body)
+
+
+def assert_skipped(path, checkpoints, gan, caplog):
+    """Its model is not touched, and the one before it is used."""
+    with caplog.at_level(logging.WARNING, "keras_ssgan"):
+        assert checkpoints.restore(gan).step == 1
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith(f"Skipped the checkpoint {path}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_one_that_is_rewritten_as_it_was_is_good(saved, fresh):
+    rewrite(newest(saved), lambda header, values: None)
+    assert Checkpoints(saved).restore(fresh).step == 2
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"epoch": "0"},
+        {"epoch": 0.0},
+        {"epoch": False},
+        {"epoch": -1},
+        {"epoch": 1},
+        {"epoch": 10**30},
+        {"step": -2},
+        {"step": 2.0},
+        {"steps_per_epoch": 2},
+        {"steps_per_epoch": None},
+        {"history": 5},
+        {"history": "a,b\n1\n"},
+        {"history": "a\nword\n"},
+        {"history": "\ud800"},
+        {"seconds": "x"},
+        {"seconds": -1.0},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"seconds": 5},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_one_whose_progress_is_none_of_a_run_is_skipped(
+    progress, saved, fresh, caplog
+):
+    rewrite(
+        newest(saved),
+        lambda header, values: header["progress"].update(progress),
+    )
+    assert_skipped(newest(saved), Checkpoints(saved), fresh, caplog)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"format": 2},
+        {"progress": [1]},
+        {"dtypes": 5},
+        {"dtypes": [["float32"]]},
+        {"dtypes": ["object"]},
+        {"more": functools.reduce(lambda inner, _: [inner], range(200), [])},
+    ],
+    ids=range(6),
+)
+def test_one_whose_header_is_none_of_ours_is_skipped(
+    header, saved, fresh, caplog
+):
+    rewrite(newest(saved), lambda ours, values: ours.update(header))
+    message = assert_skipped(newest(saved), Checkpoints(saved), fresh, caplog)
+    assert "another version of keras_ssgan" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_one_whose_weights_are_not_finite_is_skipped(
+    value, saved, fresh, caplog
+):
+    rewrite(
+        newest(saved),
+        lambda header, values: np.float32(value).tobytes() + values[4:],
+    )
+    message = assert_skipped(newest(saved), Checkpoints(saved), fresh, caplog)
+    assert "NaN" in message
+
+
+@pytest.mark.parametrize(
+    "kept, array",
+    [
+        # Infinite once it is a float32.
+        ("float32", np.array([1e300])),
+        ("float32", np.array([1])),
+        ("float32", np.array([1], "complex64")),
+        ("int32", np.array([1.0])),
+        # 0 once it is an int32.
+        ("int32", np.array([2**32])),
+    ],
+    ids=repr,
+)
+def test_one_with_a_number_of_another_kind_is_skipped(
+    kept, array, trained, fresh, tmp_path, caplog
+):
+    def change(header, values):
+        header["dtypes"][-1] = array.dtype.name
+        return values[:-4] + array.tobytes()
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", [np.zeros(1, kept)])
+    for step in (1, 2):
+        checkpoints.save(trained, Progress(9, 0, step))
+    rewrite(newest(checkpoints.folder), change)
+    assert_skipped(newest(checkpoints.folder), checkpoints, fresh, caplog)
+
+
+@pytest.mark.parametrize(
+    "labels, weights",
+    [([99], [0.5]), ([-1], [0.5]), ([10], [0.5]), ([9], [1.5]), ([9], [-0.1])],
+)
+def test_one_with_a_label_or_a_weight_that_there_is_not_is_skipped(
+    labels, weights, trained, fresh, tmp_path, caplog
+):
+    def checkpoints(labels, weights):
+        arrays = [np.array(labels, "int32"), np.array(weights, "float32")]
+        return Checkpoints(tmp_path / "checkpoints", arrays)
+
+    writer = checkpoints([9], [1.0])
+    writer.save(trained, Progress(9, 0, 1))
+    for array, values in zip(writer.arrays, (labels, weights), strict=True):
+        array[...] = values
+    writer.save(trained, Progress(9, 0, 2))
+    reader = checkpoints([0], [0.0])
+    message = assert_skipped(newest(writer.folder), reader, fresh, caplog)
+    assert "out of range" in message
+    assert [array.item() for array in reader.arrays] == [9, 1.0]
+
+
+def test_a_pipe_in_place_of_one_does_not_block(saved, fresh, caplog):
+    pipe = saved / "000000-00000009.ckpt"
+    os.mkfifo(pipe)
+    rewrite(saved / "000000-00000002.ckpt", lambda header, values: None)
+    with caplog.at_level(logging.WARNING, "keras_ssgan"):
+        assert Checkpoints(saved).restore(fresh).step == 2
+    assert f"Skipped the checkpoint {pipe}: it is no regular" in caplog.text
+
+
+def test_one_larger_than_any_of_the_network_is_not_read(saved, fresh, caplog):
+    with newest(saved).open("r+b") as file:
+        file.truncate(1 << 40)
+    message = assert_skipped(newest(saved), Checkpoints(saved), fresh, caplog)
+    assert "too large" in message
+
+
 # === Writing ===
 
 
@@ -181,11 +352,57 @@ def test_a_file_that_outgrows_its_limit_leaves_the_last_two(saved, trained):
     assert names(saved) == before
 
 
+def test_a_folder_in_place_of_a_checkpoint_stays(saved, trained):
+    folder = saved / "000000-00000009.ckpt"
+    folder.mkdir()
+    checkpoints = Checkpoints(saved)
+    checkpoints.restore(trained)
+    checkpoints.save(trained, Progress(9, 0, 3))
+    assert folder.is_dir()
+
+
 def test_leftovers_of_killed_writers_are_removed(saved, fresh):
     before = names(saved)
     (saved / ".writing-12-000000-00000003.ckpt").write_bytes(b"half")
     Checkpoints(saved).restore(fresh)
     assert names(saved) == before
+
+
+def test_a_folder_named_like_a_leftover_stays(tmp_path):
+    (tmp_path / ".writing-12-folder").mkdir()
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".writing-12-folder"]
+
+
+def test_a_folder_that_is_a_link_is_neither_read_nor_written(
+    saved, trained, tmp_path
+):
+    (saved / ".writing-precious").write_bytes(b"precious")
+    before = names(saved)
+    link = tmp_path / "link"
+    link.symlink_to(saved, target_is_directory=True)
+    checkpoints = Checkpoints(link)
+    for call in (
+        lambda: checkpoints.restore(trained),
+        lambda: checkpoints.save(trained, Progress(9, 0, 3)),
+    ):
+        with pytest.raises(InputError, match="link is a link"):
+            call()
+    assert names(saved) == before
+
+
+def test_a_file_replaces_a_link_and_is_not_written_through_one(tmp_path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    path = tmp_path / "a.txt"
+    path.symlink_to(precious)
+    # A writer's temporary file is named by its process.
+    (tmp_path / f".writing-{os.getpid()}-a.txt").symlink_to(precious)
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert precious.read_text() == "precious"
+    assert path.read_text() == "new"
+    assert not path.is_symlink()
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):

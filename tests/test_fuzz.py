@@ -79,6 +79,13 @@ def test_what_fuzzing_kept_is_answered_or_refused(path, tmp_path):
             check(path.name, file.read_bytes(), tmp_path)
 
 
+def test_a_changed_checkpoint_gets_past_its_checksum(tmp_path):
+    (seed,) = targets.TARGETS["checkpoint"].seeds()
+    # The last number of all is 0.5, and then a little more.
+    changed = seed[:-4] + b"\1" + seed[-3:]
+    assert check("checkpoint", changed, tmp_path) == "accepted"
+
+
 def test_mutations_follow_from_the_seed():
     seeds = targets.TARGETS["npz"].seeds()
     first, second = random.Random(0), random.Random(0)

@@ -284,6 +284,41 @@ def test_a_run_killed_after_its_last_epoch_has_its_results_written(
     assert_same_results(folder, unbroken)
 
 
+def test_pipes_among_checkpoints_and_samples_do_not_block_a_run(
+    config, unbroken, tmp_path, caplog
+):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    (folder / "metrics.json").unlink()
+    checkpoint = folder / "checkpoints" / "000009-00000000.ckpt"
+    sample = folder / "samples" / "epoch_002.png"
+    sample.unlink()
+    for pipe in (checkpoint, sample):
+        os.mkfifo(pipe)
+    training.train(config, folder, resume=True, verbose=0)
+    assert (folder / "metrics.json").exists()
+    assert str(checkpoint) in caplog.text
+    assert str(sample) in caplog.text
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples"])
+def test_a_run_with_a_link_for_a_folder_is_not_resumed(
+    name, config, unbroken, tmp_path, capsys
+):
+    folder, precious = tmp_path / "run", tmp_path / "precious"
+    shutil.copytree(unbroken, folder)
+    shutil.move(folder / name, precious)
+    (precious / ".writing-precious").write_text("precious")
+    before = sorted(precious.iterdir())
+    (folder / name).symlink_to(precious, target_is_directory=True)
+    resume = ["train", "--resume", "--output", str(folder), "--quiet"]
+    assert cli.main(resume) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{folder / name} is a link" in error
+    assert sorted(precious.iterdir()) == before
+
+
 @pytest.mark.parametrize("picture", ["curves", "confusion_matrix"])
 def test_a_picture_that_fails_costs_no_model(
     picture, config, unbroken, tmp_path, monkeypatch

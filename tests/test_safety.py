@@ -648,6 +648,19 @@ def test_zip_bomb_in_a_model_is_refused(write_model):
     assert_refused(saving.load_model, path, match="is compressed")
 
 
+def test_a_model_beyond_the_memory_of_the_machine_is_not_read(
+    write_model, monkeypatch
+):
+    path = write_model()
+    # Zeros before an archive are no part of it, and no blocks of the disk.
+    with path.open("r+b") as file:
+        content = file.read()
+        file.seek(1 << 32)
+        file.write(content)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 1 << 32)
+    assert_refused(saving.load_model, path, match="larger machine")
+
+
 def test_a_model_of_endless_members_is_refused(write_model):
     path = write_model()
     add_members(path)
