@@ -427,6 +427,17 @@ def test_a_collapse_ends_the_run_and_nothing_of_it_is_saved(
     assert newest.name == "000001-00000000.ckpt"
 
 
+def test_a_run_that_diverges_in_its_first_epoch_ends_there(
+    config, tmp_path, monkeypatch, capsys
+):
+    preset = dataclasses.replace(settings.PRESETS["tiny"], learning_rate=10.0)
+    monkeypatch.setitem(settings.PRESETS, "tiny", preset)
+    assert cli.main(command(config, tmp_path)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "has diverged" in error and "in epoch 1" in error
+
+
 # === Nowhere to write to ===
 
 
