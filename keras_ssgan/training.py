@@ -113,11 +113,13 @@ class Config:
             )
         try:
             policy = keras.dtype_policies.get(self.dtype)
-            if not keras.backend.is_float_dtype(policy.compute_dtype):
+            is_float = keras.backend.is_float_dtype(policy.compute_dtype)
+            # A quantised model is made of a trained one.
+            if policy.quantization_mode or not is_float:
                 raise ValueError
         except (ValueError, TypeError):
             raise InputError(
-                f"dtype {self.dtype!r} is unknown; use float32, "
+                f"dtype {self.dtype!r} cannot be trained in; use float32, "
                 "mixed_bfloat16 or mixed_float16"
             ) from None
 

@@ -78,6 +78,9 @@ def test_unset_settings_are_those_of_the_preset():
         ({"epochs": 0}, "epochs has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"dtype": "float31"}, "mixed_bfloat16"),
+        ({"dtype": "int8_from_float32"}, "mixed_bfloat16"),
+        ({"dtype": "float8_from_float32"}, "mixed_bfloat16"),
+        ({"dtype": "gptq/4/-1_from_float32"}, "mixed_bfloat16"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
