@@ -369,6 +369,20 @@ def test_a_second_signal_does_not_wait_for_the_step(config, tmp_path, at):
     assert stop.value.exit_code == 130
 
 
+def test_a_process_that_the_main_one_has_left_ends_with_one_line(
+    config, tmp_path, at, monkeypatch, capsys
+):
+    monkeypatch.setattr(training.distribution, "is_main", lambda: False)
+
+    def leave(model):
+        send(signal.SIGINT)(model)
+        raise RuntimeError("Connection closed by peer")
+
+    at(5, leave)
+    assert cli.main(command(config, tmp_path / "run")) == 130
+    assert capsys.readouterr().err == "keras-ssgan: stopped by SIGINT\n"
+
+
 def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
     config, unbroken, tmp_path, at
 ):
