@@ -186,7 +186,11 @@ def load_split(config: Config) -> Split:
     labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
     checks.check_labeled_set(labels, dataset.num_classes)
     train, validation = datasets.split_validation(
-        dataset.x_train, labels, config.validation, seed=config.seed
+        dataset.x_train,
+        labels,
+        config.validation,
+        seed=config.seed,
+        overwrite=True,
     )
     images, labels = train
     unlabeled = np.any(labels < 0)
