@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from keras.backend import is_float_dtype
 
+from keras_ssgan import distribution
 from keras_ssgan import files
 from keras_ssgan import limits
 from keras_ssgan import runs
@@ -61,6 +62,8 @@ class Progress:
 
 class Checkpoints:
     """The last two good checkpoints of a run, in a folder of their own.
+
+    Beside them stays the last one of an epoch's end, if it is none of the two.
 
     Args:
         folder: Path of the folder; it is created.
@@ -127,12 +130,17 @@ class Checkpoints:
         kept = [path]
         if self.progress is not None:
             kept.append(self._path(self.progress))
-        for other in self._paths():
+        paths = self._paths()
+        whole = [p for p in paths if _is_of_whole_epochs(p) and p <= path]
+        kept += whole[-1:]
+        for other in paths:
             if other not in kept:
                 files.remove(other)
         self.progress = progress
 
-    def restore(self, gan: SemiSupervisedGAN) -> Progress | None:
+    def restore(
+        self, gan: SemiSupervisedGAN, within_epoch: bool = True
+    ) -> Progress | None:
         """Gives a model the state of the newest good checkpoint.
 
         A checkpoint that is broken, or says what none of a run does, is
@@ -141,6 +149,8 @@ class Checkpoints:
         Args:
             gan: A compiled `SemiSupervisedGAN`; it is not touched unless a
                 checkpoint is good.
+            within_epoch: Whether it may be one within an epoch. Those are
+                skipped otherwise, with a warning, too.
 
         Returns:
             The checkpoint's `Progress`, or `None` if there is no checkpoint.
@@ -152,6 +162,8 @@ class Checkpoints:
         files.check_no_link(self.folder)
         files.remove_leftovers(self.folder)
         paths = self._paths()
+        if not within_epoch:
+            paths = self._without_steps(paths)
         for path in reversed(paths):
             try:
                 progress, arrays = self._read(gan, path)
@@ -185,6 +197,15 @@ class Checkpoints:
                 )
         return progress, arrays
 
+    def _without_steps(self, paths):
+        whole = [path for path in paths if _is_of_whole_epochs(path)]
+        if paths[-1:] != whole[-1:] and distribution.is_main():
+            _logger.warning(
+                "The run was stopped within an epoch; several processes begin "
+                "that epoch again"
+            )
+        return whole
+
     def _path(self, progress):
         # Names sort by progress.
         return self.folder / f"{progress.epoch:06}-{progress.step:08}.ckpt"
@@ -192,6 +213,10 @@ class Checkpoints:
     def _paths(self):
         # A glob's * would find the temporary files, too.
         return sorted(self.folder.glob("[0-9]*.ckpt"))
+
+
+def _is_of_whole_epochs(path):
+    return path.stem.endswith(f"-{0:08}")
 
 
 def _state(gan):

@@ -193,7 +193,8 @@ def _check_pixel_values(images):
                 f"{value}; pass raw values in 0..255, scaling is part of the "
                 "model"
             )
-    if high <= 1 and (images != np.rint(images)).any():
+    # Image by image, as each comparison is a copy.
+    if high <= 1 and any((image != np.rint(image)).any() for image in images):
         raise InputError(
             "pixels look scaled to [0, 1]; pass raw 0..255 values, scaling is "
             "part of the model"

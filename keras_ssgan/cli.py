@@ -20,6 +20,7 @@ from keras_ssgan import __version__
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
+from keras_ssgan.interruption import Interruption
 from keras_ssgan.settings import presets
 from keras_ssgan.text_files import one_line
 
@@ -730,7 +731,9 @@ def _choose_backend(name):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        importlib.import_module("keras")
+        # An interrupted import of a backend may end in whatever error.
+        with Interruption() as interruption:
+            importlib.import_module("keras")
     except ModuleNotFoundError as error:
         if error.name not in BACKENDS:
             raise
@@ -740,6 +743,8 @@ def _choose_backend(name):
             f"backend {error.name} is not installed; run pip install "
             f"{error.name}{choice}"
         ) from None
+    if interruption.signal is not None:
+        raise RunStopped("stopped", 128 + interruption.signal)
 
 
 def _verbosity(arguments):

@@ -1,6 +1,7 @@
 """The semi-supervised GAN as a Keras model with its own training step."""
 
 import contextlib
+import inspect
 import itertools
 from typing import Any
 from typing import Self
@@ -16,6 +17,7 @@ from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
+from keras_ssgan.datasets.mixed import FirstEpoch
 from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
 from keras_ssgan.layers import stock
@@ -522,14 +524,21 @@ class SemiSupervisedGAN(keras.Model):
             # The rest of it has been checked.
             self._check_channels(x.x)
             checks.check_labels(x.y, self.num_classes)
-        if kwargs.get("validation_data") is not None:
-            kwargs |= distribution.deal_validation(
+        signature = inspect.signature(super().fit)
+        arguments = signature.bind(x, y, *args, **kwargs).arguments
+        if arguments.get("validation_data") is not None:
+            arguments |= distribution.deal_validation(
                 self,
-                kwargs["validation_data"],
-                kwargs.get("validation_batch_size"),
+                arguments["validation_data"],
+                arguments.get("validation_batch_size"),
             )
-        x = distribution.deal(self, x)
-        return super().fit(x, y, *args, **kwargs)
+        if isinstance(x, MixedDataset):
+            # Keras takes a callback alone, too.
+            used = keras.tree.flatten(arguments.get("callbacks") or [])
+            first = FirstEpoch(x, arguments.get("initial_epoch", 0))
+            arguments["callbacks"] = [first, *used]
+        arguments["x"] = distribution.deal(self, x)
+        return super().fit(**arguments)
 
     def _check_channels(self, images):
         channels = checks.count_channels(images.shape)

@@ -113,11 +113,13 @@ class Config:
             )
         try:
             policy = keras.dtype_policies.get(self.dtype)
-            if not keras.backend.is_float_dtype(policy.compute_dtype):
+            is_float = keras.backend.is_float_dtype(policy.compute_dtype)
+            # A quantised model is made of a trained one.
+            if policy.quantization_mode or not is_float:
                 raise ValueError
         except (ValueError, TypeError):
             raise InputError(
-                f"dtype {self.dtype!r} is unknown; use float32, "
+                f"dtype {self.dtype!r} cannot be trained in; use float32, "
                 "mixed_bfloat16 or mixed_float16"
             ) from None
 
@@ -184,7 +186,11 @@ def load_split(config: Config) -> Split:
     labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
     checks.check_labeled_set(labels, dataset.num_classes)
     train, validation = datasets.split_validation(
-        dataset.x_train, labels, config.validation, seed=config.seed
+        dataset.x_train,
+        labels,
+        config.validation,
+        seed=config.seed,
+        overwrite=True,
     )
     images, labels = train
     unlabeled = np.any(labels < 0)
@@ -350,7 +356,9 @@ def _start(config, folder, gan, steps_per_epoch, checkpoints):
     Returns:
         The `Progress` of that checkpoint, or of a run that has not begun.
     """
-    progress = checkpoints.restore(gan)
+    # After the rest of an epoch `_fit` reads back what was saved, and only the
+    # main process knows when that is.
+    progress = checkpoints.restore(gan, within_epoch=not config.distribute)
     if progress is None:
         progress = Progress(steps_per_epoch)
     elif progress.steps_per_epoch != steps_per_epoch:
@@ -363,11 +371,6 @@ def _start(config, folder, gan, steps_per_epoch, checkpoints):
         raise InputError(
             f"the run has {progress.epoch} epochs behind it; give --epochs "
             f"{progress.epoch} or more"
-        )
-    elif progress.step and config.distribute:
-        raise InputError(
-            "the run was stopped within an epoch, and in several processes it "
-            "goes on from the end of one; resume it without --distribute"
         )
     if not distribution.is_main():
         return progress
@@ -441,10 +444,17 @@ def _fit(
                     verbose=verbose if distribution.is_main() else 0,
                 )
             except Exception:
-                if data.failure is None:
+                if data.failure is not None:
+                    # TensorFlow has raised an error that hides it.
+                    raise data.failure from None
+                stopped = interruption.signal
+                if stopped is None or distribution.is_main():
                     raise
-                # TensorFlow has raised an error that hides it.
-                raise data.failure from None
+                # The main process has saved and is gone, which breaks off
+                # what this one computes with it.
+                raise RunStopped(
+                    f"stopped by {stopped.name}", 128 + stopped
+                ) from None
             return waiting[0].share if waiting else None
 
         if progress.step and progress.epoch < config.epochs:

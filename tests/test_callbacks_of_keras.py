@@ -19,6 +19,8 @@ from keras import ops
 from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
+from keras_ssgan import datasets
+
 BACKEND = keras.backend.backend()
 
 
@@ -152,20 +154,30 @@ def train_in_two(cut, epochs, data, backup):
 
     It shares nothing with the first, as in a new process.
 
+    Args:
+        cut: Callback.
+        epochs: int.
+        data: Tuple of arrays, or a function that gives a tuple of a dataset.
+        backup: Path of a folder.
+
     Returns:
         The second model and its history.
     """
+    build_data = data if callable(data) else lambda: data
     with pytest.raises(PowerCut):
         train(
             new_gan(),
-            data,
+            build_data(),
             callbacks.BackupAndRestore(backup),
             cut,
             epochs=epochs,
         )
     resumed = new_gan(seed=1)
     history = train(
-        resumed, data, callbacks.BackupAndRestore(backup), epochs=epochs
+        resumed,
+        build_data(),
+        callbacks.BackupAndRestore(backup),
+        epochs=epochs,
     )
     return resumed, history
 
@@ -194,6 +206,39 @@ def test_backup_and_restore_gives_what_an_uninterrupted_run_gives(
     assert len(history["d_loss"]) == 2
     assert not backup.exists()
     assert_same_run(resumed, expected)
+
+
+# With workers Keras draws before it tells the dataset that an epoch begins.
+@pytest.mark.parametrize("workers", [1, 3])
+def test_backup_and_restore_goes_on_with_the_images_of_its_epoch(
+    workers, tiny_data, tmp_path
+):
+    def build_data():
+        return (
+            datasets.MixedDataset(
+                *tiny_data, batch_size=20, seed=1, workers=workers
+            ),
+        )
+
+    expected = new_gan()
+    train(expected, build_data(), epochs=3, batch_size=None)
+
+    def cut_power(batch, logs=None):
+        if int(ops.convert_to_numpy(cut.model.optimizer.iterations)) == 3:
+            raise PowerCut
+
+    cut = callbacks.LambdaCallback(on_train_batch_end=cut_power)
+    resumed, _ = train_in_two(cut, 3, build_data, tmp_path / "backup")
+    assert_same_run(resumed, expected)
+
+
+def test_a_callback_need_not_be_in_a_list(tiny_data):
+    data = datasets.MixedDataset(*tiny_data, batch_size=20)
+    script = Script("val_loss", [1.0, 2.0])
+    # In places of their own: batch_size, epochs, verbose, callbacks.
+    history = new_gan().fit(data, None, None, 2, 0, script).history
+    assert history["val_loss"] == [1.0, 2.0]
+    assert data.epoch == 2
 
 
 def test_a_run_cut_in_the_middle_of_an_epoch_starts_that_epoch_again(

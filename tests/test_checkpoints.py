@@ -80,6 +80,37 @@ def test_the_last_two_are_kept(saved, trained):
     assert names(saved) == ["000000-00000010.ckpt", "000001-00000000.ckpt"]
 
 
+def test_the_last_of_an_epochs_end_is_kept_beside_them(saved, trained):
+    checkpoints = Checkpoints(saved)
+    for epoch, step in ((1, 0), (2, 0), (2, 1), (2, 2), (2, 3)):
+        checkpoints.save(trained, Progress(9, epoch, step))
+    assert names(saved) == [
+        "000002-00000000.ckpt",
+        "000002-00000002.ckpt",
+        "000002-00000003.ckpt",
+    ]
+
+
+def test_several_processes_go_on_from_the_end_of_an_epoch(
+    saved, trained, fresh, caplog
+):
+    checkpoints = Checkpoints(saved)
+    progress = Progress(9, 1, 0)
+    for other in (progress, Progress(9, 1, 1), Progress(9, 1, 2)):
+        checkpoints.save(trained, other)
+    again = Checkpoints(saved)
+    assert again.restore(fresh, within_epoch=False) == progress
+    assert caplog.text.count("stopped within an epoch") == 1
+    # Those of the epoch that begins again go once there is a newer one.
+    again.save(fresh, Progress(9, 1, 1))
+    assert names(saved) == ["000001-00000000.ckpt", "000001-00000001.ckpt"]
+
+
+def test_several_processes_begin_a_first_epoch_again(saved, fresh, caplog):
+    assert Checkpoints(saved).restore(fresh, within_epoch=False) is None
+    assert caplog.text.count("stopped within an epoch") == 1
+
+
 def test_what_was_restored_is_not_saved_again(saved, trained):
     checkpoints = Checkpoints(saved)
     progress = checkpoints.restore(trained)

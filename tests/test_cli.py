@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -113,6 +114,27 @@ def test_an_unknown_backend_is_refused(where, run, capsys, monkeypatch):
         monkeypatch.setenv("KERAS_BACKEND", "theano")
     message = _fails_with_one_line(arguments, capsys)
     assert "'theano' is unknown; use tensorflow, jax, torch" in message
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_backend_is_imported_ends_with_one_line(
+    number, monkeypatch, capsys
+):
+    def import_module(name):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            # What TensorFlow's extension modules make of it.
+            raise ImportError("initialization failed") from None
+
+    # Where the tests run in the background it is ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    try:
+        assert cli.main(["evaluate", "nothing"]) == 128 + number
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert capsys.readouterr().err == "keras-ssgan: stopped\n"
 
 
 def test_a_backend_that_is_not_installed_is_named(run, capsys, monkeypatch):

@@ -873,6 +873,21 @@ def test_an_index_out_of_range_is_an_index_error():
         data[len(data)]
 
 
+@pytest.mark.parametrize("writeable", [True, False])
+def test_a_split_that_may_overwrite_the_images_is_the_same(writeable):
+    x, y = _mixable(2000, 700)
+    expected = datasets.split_validation(x.copy(), y, 0.3, seed=2)
+    copy = x.copy()
+    copy.flags.writeable = writeable
+    split = datasets.split_validation(copy, y, 0.3, seed=2, overwrite=True)
+    for (images, labels), (others, other_labels) in zip(
+        split, expected, strict=True
+    ):
+        np.testing.assert_array_equal(images, others)
+        np.testing.assert_array_equal(labels, other_labels)
+    assert np.shares_memory(split[0][0], copy) == writeable
+
+
 def test_images_are_not_copied():
     x, y = _mixable()
     data = datasets.MixedDataset(x, y, batch_size=10)

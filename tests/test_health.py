@@ -20,9 +20,15 @@ def logs(real, fake, loss):
     "means, history, word",
     [
         (logs(LN2, LN2, LN10), LEARNT, "same answer"),
-        (logs(40.0, 3.0, 900.0), LEARNT, "same answer"),
+        (logs(40.0, 3.0, 20.0), LEARNT, "same answer"),
         (logs(1e-7, 1e-9, 0.2), LEARNT, "certainty"),
         (logs(1e-7, 1e-9, 0.2), {}, "certainty"),
+        # Learning rates of 1, in the first epoch and the fourth, and of 1000.
+        (logs(2.2, 709.2, 895.3), {}, "diverged"),
+        (logs(3.2, 25.9, 62.1), {"loss": [895.3, 1368.5, 207.3]}, "diverged"),
+        (logs(1.1e7, 2.4e7, 3.6e7), {}, "diverged"),
+        # The balance of a GAN, and still.
+        (logs(LN2, LN2, 900.0), LEARNT, "diverged"),
     ],
 )
 def test_a_collapsed_discriminator_is_told(means, history, word):
@@ -42,6 +48,8 @@ def test_a_collapsed_discriminator_is_told(means, history, word):
         (logs(2.0, 2.0, 1.0), LEARNT),
         (logs(0.1, 0.1, 1e-9), LEARNT),
         (logs(0.3, 0.3, 2.6), LEARNT),
+        # Pure noise for labels, at too high a learning rate.
+        (logs(0.8, 0.9, 3.5 * LN10), {}),
     ],
 )
 def test_a_discriminator_that_struggles_is_left_alone(means, history):

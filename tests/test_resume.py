@@ -404,6 +404,20 @@ def test_a_second_signal_does_not_wait_for_the_step(config, tmp_path, at):
     assert stop.value.exit_code == 130
 
 
+def test_a_process_that_the_main_one_has_left_ends_with_one_line(
+    config, tmp_path, at, monkeypatch, capsys
+):
+    monkeypatch.setattr(training.distribution, "is_main", lambda: False)
+
+    def leave(model):
+        send(signal.SIGINT)(model)
+        raise RuntimeError("Connection closed by peer")
+
+    at(5, leave)
+    assert cli.main(command(config, tmp_path / "run")) == 130
+    assert capsys.readouterr().err == "keras-ssgan: stopped by SIGINT\n"
+
+
 def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
     config, unbroken, tmp_path, at
 ):
@@ -460,6 +474,17 @@ def test_a_collapse_ends_the_run_and_nothing_of_it_is_saved(
     assert "the state after 1 epochs and 0 steps is kept" in error
     newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
     assert newest.name == "000001-00000000.ckpt"
+
+
+def test_a_run_that_diverges_in_its_first_epoch_ends_there(
+    config, tmp_path, monkeypatch, capsys
+):
+    preset = dataclasses.replace(settings.PRESETS["tiny"], learning_rate=10.0)
+    monkeypatch.setitem(settings.PRESETS, "tiny", preset)
+    assert cli.main(command(config, tmp_path)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "has diverged" in error and "in epoch 1" in error
 
 
 # === Nowhere to write to ===

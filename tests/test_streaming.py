@@ -149,6 +149,23 @@ def test_a_pickled_stream_gives_the_same_batches(tmp_path):
     _assert_same_batches(pickle.loads(pickle.dumps(data)), data)
 
 
+def test_labeled_images_that_memory_has_no_room_for_are_refused(
+    shard_folder, monkeypatch
+):
+    (x, y), _ = datasets.load_shards(shard_folder)
+    y[100:] = -1
+    kept = 100 * 64
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2 * kept - 1)
+    with pytest.raises(InputError, match=f"labelled images takes {kept:,}"):
+        datasets.MixedDataset(x, y, batch_size=20)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2 * kept)
+    datasets.MixedDataset(x, y, batch_size=20)
+    # Half of them, of which a half would have room.
+    monkeypatch.setattr(limits, "machine_memory", lambda: kept - 1)
+    with pytest.raises(InputError, match="validation images takes"):
+        datasets.split_validation(x, y, 0.5)
+
+
 def test_labeled_images_are_read_once(shard_folder):
     _, y = _images()
     kept = datasets.hide_labels(y, 40)

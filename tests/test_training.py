@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import shutil
+import tracemalloc
 
 import keras
 import numpy as np
@@ -78,6 +79,9 @@ def test_unset_settings_are_those_of_the_preset():
         ({"epochs": 0}, "epochs has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"dtype": "float31"}, "mixed_bfloat16"),
+        ({"dtype": "int8_from_float32"}, "mixed_bfloat16"),
+        ({"dtype": "float8_from_float32"}, "mixed_bfloat16"),
+        ({"dtype": "gptq/4/-1_from_float32"}, "mixed_bfloat16"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
@@ -96,6 +100,34 @@ def test_training_sees_no_label_but_those_that_are_kept(config):
     }
     assert (np.bincount(split.labeled[1]) == 5).all()
     assert (split.train[1] == -1).sum() == 60
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_a_dataset_takes_no_more_memory_than_its_file_says(dtype, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8000, 32, 32)).astype(dtype)
+    labels = np.arange(8000) % 10
+    path = tmp_path / "large.npz"
+    np.savez(
+        path,
+        x_train=images,
+        y_train=labels,
+        x_test=images[:10],
+        y_test=labels[:10],
+    )
+    config = Config(dataset=str(path), preset="tiny", validation=0.2)
+    # What an import takes for good is not of the images.
+    training.load_split(dataclasses.replace(config, dataset="digits"))
+    tracemalloc.start()
+    try:
+        training.load_split(config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Validation images come on top, and the pixels as uint8 where the file's
+    # are not.
+    pixels = 0.2 if dtype == "uint8" else 1.2
+    assert peak < path.stat().st_size + pixels * images.size
 
 
 @pytest.mark.parametrize(

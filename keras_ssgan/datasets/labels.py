@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ssgan.checks import check_labels
 from keras_ssgan.datasets.streams import Images
+from keras_ssgan.datasets.streams import check_room
 from keras_ssgan.datasets.streams import select
 from keras_ssgan.errors import InputError
 
@@ -50,7 +51,11 @@ def hide_labels(
 
 
 def split_validation(
-    x: Images, y: np.ndarray, fraction: float = 0.1, seed: int = 0
+    x: Images,
+    y: np.ndarray,
+    fraction: float = 0.1,
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> tuple[tuple[Images, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Takes a stratified part of the labelled images out for validation.
 
@@ -61,6 +66,8 @@ def split_validation(
         fraction: Share of each class, in [0, 1), that is taken out, rounded
             down.
         seed: Seed of the draw.
+        overwrite: Whether an array `x` may be overwritten, which saves a second
+            copy of the training images.
 
     Returns:
         `(x_train, y_train), (x_val, y_val)`. The order is kept, and labels are
@@ -68,8 +75,9 @@ def split_validation(
         the validation arrays are empty.
 
     Raises:
-        InputError: If `y` are no labels for `x`, or if `fraction` is out of
-            its range.
+        InputError: If `y` are no labels for `x`, if `fraction` is out of its
+            range, or if the machine has no room for what is taken out of
+            streamed images.
 
     Example:
 
@@ -89,8 +97,10 @@ def split_validation(
         # 0.29 * 100 is a hair below 29.
         count = int(fraction * len(members) + 1e-9)
         held_out[rng.choice(members, count, replace=False)] = True
-    train = select(x, ~held_out), y[~held_out]
-    return train, (x[held_out], y[held_out])
+    count = int(held_out.sum())
+    check_room(x, count, "keeping the validation images")
+    validation = x[held_out], y[held_out]
+    return (select(x, ~held_out, overwrite), y[~held_out]), validation
 
 
 def _count_to_keep(labels, counts):

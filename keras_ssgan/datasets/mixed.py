@@ -26,7 +26,9 @@ class MixedDataset(keras.utils.PyDataset):
 
     What a batch holds depends on `seed`, the epoch and the batch's index, and
     on nothing else. A run that is resumed at epoch `n` with `initial_epoch=n`
-    therefore sees what it would have seen without the break.
+    therefore sees what it would have seen without the break. Where a callback
+    resumes it, such as `keras.callbacks.BackupAndRestore`, the dataset is given
+    to `SemiSupervisedGAN.fit` as it was at first, and moves on to that epoch.
 
     `fit` moves from epoch to epoch by itself, and so does `evaluate`. It takes
     the batches of an epoch in random order unless told `shuffle=False`, which
@@ -199,6 +201,13 @@ class MixedDataset(keras.utils.PyDataset):
         # Here, so that the threads of the next epoch do not each do it.
         self._order()
 
+    def move_to(self, epoch: int) -> None:
+        """Moves to an epoch, counted from 0, that is to begin next."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._drawn = set()
+            self._order()
+
     def _resolve_share(self, labeled_per_batch):
         """Checks, or chooses, the number of labelled images in a batch."""
         if len(self._labeled) == 0:
@@ -254,6 +263,31 @@ class MixedDataset(keras.utils.PyDataset):
         rest = len(self._unlabeled) - full_batches * per_batch
         in_last = max(1, round(self.labeled_per_batch * rest / per_batch))
         return full_batches * self.labeled_per_batch + in_last
+
+
+class FirstEpoch(keras.callbacks.Callback):
+    """Has a dataset begin with the epoch that `fit` begins with.
+
+    That is a later one than `fit` was told where another callback, such as
+    `keras.callbacks.BackupAndRestore`, goes on with a run. Goes first of all
+    callbacks: others look at the dataset's epoch.
+
+    Args:
+        data: A `MixedDataset`, at the epoch that goes with `initial_epoch`.
+        initial_epoch: int, as `fit` was told.
+    """
+
+    def __init__(self, data: MixedDataset, initial_epoch: int) -> None:
+        super().__init__()
+        self.data = data
+        self._ahead = data.epoch - initial_epoch
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        # From then on the dataset counts by itself.
+        if not self._begun:
+            self._begun = True
+            self.data.move_to(max(0, epoch + self._ahead))
 
 
 def _check_integer(name, value, at_least):

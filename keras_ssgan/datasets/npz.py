@@ -123,6 +123,10 @@ def _read_array(archive, member):
 def _to_uint8(images):
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    if images.dtype.kind == "f":
-        images = np.rint(images)
-    return images.astype("uint8", copy=False)
+    if images.dtype == np.uint8:
+        return images
+    # Image by image: rounding is a copy, of eight times the bytes at most.
+    pixels = np.empty(images.shape, "uint8")
+    for image, rounded in zip(images, pixels, strict=True):
+        rounded[...] = np.rint(image)
+    return pixels

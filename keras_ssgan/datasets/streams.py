@@ -5,6 +5,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from keras_ssgan import limits
+
 
 class StreamedImages:
     """Images that are read when rows of them are asked for.
@@ -76,6 +78,9 @@ class StreamedImages:
         """
 
 
+# Images that are moved at a time.
+_BLOCK = 256
+
 Images: TypeAlias = np.ndarray | StreamedImages
 
 
@@ -130,12 +135,14 @@ class PartlyInMemory(StreamedImages):
         return self._source.groups(rows, rng)
 
 
-def select(images: Images, mask: np.ndarray) -> Images:
+def select(images: Images, mask: np.ndarray, overwrite: bool = False) -> Images:
     """Takes images by a mask, without reading those that are streamed.
 
     Args:
         images: Array or `StreamedImages` of `n` images.
         mask: bool array of shape `(n,)`.
+        overwrite: Whether an array may be overwritten, so that there is no
+            second one; not if it is read-only.
 
     Returns:
         Images of the same kind; `images` itself where all are taken.
@@ -144,7 +151,14 @@ def select(images: Images, mask: np.ndarray) -> Images:
         return images
     if isinstance(images, StreamedImages):
         return Subset(images, np.flatnonzero(mask))
-    return images[mask]
+    if not (overwrite and images.flags.writeable):
+        return images[mask]
+    rows = np.flatnonzero(mask)
+    # Images move to the front alone: none is overwritten before it has moved.
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        images[start : start + len(block)] = images[block]
+    return images[: len(rows)]
 
 
 def some(images: Images, enough: int = 4000) -> np.ndarray:
@@ -175,12 +189,31 @@ def keep_labeled(images: Images, labels: np.ndarray) -> Images:
     Returns:
         The same images; `images` itself where they are all in memory, kept
         already, or where every one has a label.
+
+    Raises:
+        InputError: If the machine has no room for the labelled ones.
     """
     streamed = isinstance(images, StreamedImages)
     if not streamed or isinstance(images, PartlyInMemory) or labels.min() >= 0:
         return images
     labeled = compact(np.flatnonzero(labels >= 0), len(images))
+    check_room(images, len(labeled), "keeping the labelled images")
     return PartlyInMemory(images, labeled)  # type: ignore[arg-type]
+
+
+def check_room(images: Images, count: int, name: str) -> None:
+    """Refuses to read more of streamed images than the machine has room for.
+
+    Args:
+        images: Array or `StreamedImages`; an array is in memory already.
+        count: int, images to read.
+        name: What takes the memory.
+
+    Raises:
+        InputError: If that is more than `limits.check_memory` allows.
+    """
+    if isinstance(images, StreamedImages):
+        limits.check_memory(count * math.prod(images.shape[1:]), name)
 
 
 def in_groups(
