@@ -41,7 +41,7 @@ from keras_ssgan.settings import get_preset
 from keras_ssgan.types import PathLike
 
 # Disk full or over quota, file too large, no right to write, disk broken, a
-# file where a folder should be.
+# file where a folder should be, or the other way round.
 _WRITE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -51,6 +51,7 @@ _WRITE_ERRORS = (
     errno.EPERM,
     errno.EIO,
     errno.ENOTDIR,
+    errno.EISDIR,
     errno.EEXIST,
 )
 _logger = logging.getLogger(__name__)
@@ -590,6 +591,8 @@ def _tensorboard(folder):
                 f"TensorBoard's events need {name}, which is not installed; "
                 "run pip install tensorflow tensorboard"
             )
+    for writers in (folder, folder / "train", folder / "validation"):
+        files.check_no_link(writers)
     # TensorFlow would take all of a GPU's memory, which another backend needs.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Without the graph, which only one backend has.

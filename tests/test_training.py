@@ -310,6 +310,25 @@ def test_tensorboard_reads_the_figures_of_every_epoch(config, tmp_path):
     )
 
 
+def test_events_are_not_written_through_a_link(config, tmp_path):
+    folder, precious = tmp_path / "run", tmp_path / "precious"
+    training.train(config, folder, verbose=0)
+    precious.mkdir()
+    (folder / "tensorboard").symlink_to(precious, target_is_directory=True)
+    with pytest.raises(InputError, match="is a link"):
+        training.train(config, folder, resume=True, verbose=0, tensorboard=True)
+    assert not list(precious.iterdir())
+
+
+def test_a_folder_in_place_of_a_result_is_named(config, tmp_path):
+    folder = tmp_path / "run"
+    training.train(config, folder, verbose=0)
+    (folder / "metrics.json").unlink()
+    (folder / "metrics.json").mkdir()
+    with pytest.raises(InputError, match="could not write"):
+        training.train(config, folder, resume=True, verbose=0)
+
+
 @pytest.mark.parametrize("missing", ["tensorflow", "tensorboard"])
 def test_tensorboard_without_its_packages_is_refused_before_training(
     missing, config, tmp_path, monkeypatch
