@@ -740,6 +740,13 @@ class SemiSupervisedGAN(keras.Model):
             del logs[metric.name]
         return logs
 
+    def _get_metrics_result_or_logs(self, logs):
+        # Keras would give the logs of the last step, where they lack a metric:
+        # of several devices on TensorFlow the mean of what each of them has,
+        # be it no image at all. The metrics themselves add up the images.
+        results = self.get_metrics_result()
+        return {name: results[name] for name in logs}
+
     def _update_class_metrics(self, images, labels, mask, logits):
         """Updates the metrics of the labelled images; returns all logs."""
         logits = losses.class_logits(logits)

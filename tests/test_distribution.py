@@ -52,17 +52,13 @@ def assert_like_one_device(results, devices):
         np.testing.assert_allclose(value, other, rtol=2e-5, atol=1e-5)
     assert history.keys() == report["history"].keys()
     for name, values in history.items():
-        # There Keras averages what the devices have evaluated, though the 21
-        # images do not divide by them (docs/distribution.md, What does not).
-        if BACKEND == "tensorflow" and name.startswith("val_"):
-            continue
         np.testing.assert_allclose(
             values, report["history"][name], rtol=1e-4, atol=1e-5, err_msg=name
         )
 
 
 @devices_alone
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [2, 4, 8])
 def test_devices_of_one_process_update_as_one_device(devices, tmp_path):
     results = train_on(tmp_path / "many", devices=devices)
     assert_like_one_device(results, devices)
