@@ -26,7 +26,9 @@ def main():
     if keras.backend.backend() == "tensorflow" and args.devices:
         _split_tensorflow_cpu(args.devices)
     with distribution.scope(args.devices, args.distribute):
-        state, report = train(args.preset, args.batch_size, args.steps)
+        state, report = train(
+            args.preset, args.batch_size, args.steps, args.dealt_to
+        )
         if distribution.is_main():
             args.output.with_suffix(".json").write_text(json.dumps(report))
             np.savez(args.output.with_suffix(".npz"), *state)
@@ -40,6 +42,7 @@ def _parse_args():
     add("--preset", help="default: a GAN of a few hundred weights")
     add("--batch-size", type=int, default=16)
     add("--steps", type=int, default=3)
+    add("--dealt-to", type=int, metavar="N", help="see `train`")
     add("--output", type=pathlib.Path, required=True)
     return parser.parse_args()
 
