@@ -14,6 +14,7 @@ recorded, and the scope's end hands everything back to the trainer.
 """
 
 import functools
+import math
 
 import keras
 from keras import ops
@@ -382,25 +383,28 @@ _FUSED_BATCH_NORMS = {
 }
 
 
-def random_int16(count, seed_generator):
-    """Draws from all integers of 16 bits, each as likely.
+def random_bits(shape, ones, seed_generator):
+    """Draws bits, each of which is 1 as often as `ones` says.
 
-    Several from one number of the backend's generator, which is what they cost
-    on a CPU.
+    From 16 bits of the backend's generator each: its numbers, which have
+    several times as many, are what this costs on a CPU.
 
     Args:
-        count: int, or scalar tensor on TensorFlow.
+        shape: Tuple of int, or of scalar tensors on TensorFlow.
+        ones: int from 1 to 2**16, how many of 2**16 bits are 1 on average.
         seed_generator: `keras.random.SeedGenerator`.
 
     Returns:
-        int16 tensor of shape `(count,)`.
+        Float32 tensor of that shape, of 0 and 1.
     """
-    return _RANDOM_INT16[BACKEND](count, seed_generator.next())
+    last = ones - 2**15 - 1
+    return _RANDOM_BITS[BACKEND](shape, last, seed_generator.next())
 
 
-def _tensorflow_random_int16(count, seed):
+def _tensorflow_random_bits(shape, last, seed):
     import tensorflow as tf
 
+    count = math.prod(shape)
     words = tf.random.stateless_uniform(
         [(count + 1) // 2],
         seed=tf.cast(seed, tf.int32),
@@ -408,31 +412,35 @@ def _tensorflow_random_int16(count, seed):
         maxval=None,
         dtype=tf.int32,
     )
-    return tf.reshape(tf.bitcast(words, tf.int16), [-1])[:count]
+    numbers = tf.reshape(tf.bitcast(words, tf.int16), [-1])[:count]
+    return tf.reshape(tf.cast(numbers <= last, tf.float32), shape)
 
 
-def _torch_random_int16(count, seed):
+def _torch_random_bits(shape, last, seed):
     import torch
 
+    count = math.prod(shape)
     generator = torch.Generator(seed.device)
     # The two numbers of a seed as one, as Keras does it.
     generator.manual_seed(int(seed.sum()) & 0xFFFFFFFF)
     words = torch.empty((count + 3) // 4, dtype=torch.int64, device=seed.device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.int16)[:count]
+    # In place, and without truth values, which are slow to make and convert.
+    return words.view(torch.int16)[:count].view(shape).float().le_(last)
 
 
-def _jax_random_int16(count, seed):
+def _jax_random_bits(shape, last, seed):
     import jax
 
-    bits = jax.random.bits(seed, (count,), "uint16")
-    return jax.lax.bitcast_convert_type(bits, "int16")
+    bits = jax.random.bits(seed, shape, "uint16")
+    numbers = jax.lax.bitcast_convert_type(bits, "int16")
+    return (numbers <= last).astype("float32")
 
 
-_RANDOM_INT16 = {
-    "tensorflow": _tensorflow_random_int16,
-    "torch": _torch_random_int16,
-    "jax": _jax_random_int16,
+_RANDOM_BITS = {
+    "tensorflow": _tensorflow_random_bits,
+    "torch": _torch_random_bits,
+    "jax": _jax_random_bits,
 }
 
 
