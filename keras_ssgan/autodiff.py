@@ -23,6 +23,9 @@ from keras_ssgan.distribution import mean_gradients
 
 BACKEND = keras.backend.backend()
 
+# The others run the Python of a step once, to compile it.
+RUNS_IN_PYTHON = BACKEND == "torch"
+
 
 def _tensorflow_vjp(fn, variables, *inputs):
     import tensorflow as tf
