@@ -14,6 +14,7 @@ recorded, and the scope's end hands everything back to the trainer.
 """
 
 import functools
+import math
 
 import keras
 from keras import ops
@@ -21,6 +22,9 @@ from keras import ops
 from keras_ssgan.distribution import mean_gradients
 
 BACKEND = keras.backend.backend()
+
+# The others run the Python of a step once, to compile it.
+RUNS_IN_PYTHON = BACKEND == "torch"
 
 
 def _tensorflow_vjp(fn, variables, *inputs):
@@ -276,9 +280,8 @@ def _torch_kernel(kernel):
     return kernel.permute(3, 2, 0, 1).contiguous()
 
 
-# XLA makes one operation of several; PyTorch's, channels last, sums up one
-# number after the other and is off by 1e-3 in large batches.
-HAS_FUSED_BATCH_NORM = BACKEND == "tensorflow"
+# XLA makes one operation of several.
+HAS_FUSED_BATCH_NORM = BACKEND != "jax"
 
 
 def fused_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
@@ -300,6 +303,11 @@ def fused_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
     Returns:
         Tensor like `x`, and what the moving mean and variance become.
     """
+    normalize = _FUSED_BATCH_NORMS[BACKEND]
+    return normalize(x, gamma, beta, mean, variance, momentum, epsilon)
+
+
+def _tensorflow_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
     import tensorflow as tf
 
     bias = _variance_bias(x)
@@ -315,6 +323,56 @@ def fused_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
     return outputs, mean, variance * bias
 
 
+def _torch_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
+    outputs, batch_mean, batch_variance = _torch_normalizer().apply(
+        x.float(), gamma, beta, epsilon
+    )
+    return (
+        outputs.to(x.dtype),
+        mean * momentum + batch_mean * (1 - momentum),
+        variance * momentum + batch_variance * (1 - momentum),
+    )
+
+
+@functools.cache
+def _torch_normalizer():
+    """With gradients by formula, in a few passes over the images.
+
+    PyTorch's own, channels last, sums up one number after the other and is off
+    by 1e-3 in large batches.
+    """
+    import torch
+
+    axes = (0, 1, 2)
+
+    class Normalizer(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, gamma, beta, epsilon):
+            mean = x.mean(axes)
+            centred = x - mean
+            variance = centred.square().mean(axes)
+            inverse = (variance + epsilon).rsqrt()
+            ctx.save_for_backward(centred, inverse, gamma)
+            ctx.mark_non_differentiable(mean, variance)
+            outputs = torch.addcmul(beta, centred, gamma * inverse)
+            return outputs, mean, variance
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, cotangent, *_):
+            centred, inverse, gamma = ctx.saved_tensors
+            count = centred[..., 0].numel()
+            beta_gradient = cotangent.sum(axes)
+            gamma_gradient = (cotangent * centred).sum(axes) * inverse
+            gradient = cotangent - beta_gradient / count
+            gradient.addcmul_(
+                centred, gamma_gradient * inverse / count, value=-1
+            ).mul_(gamma * inverse)
+            return gradient, gamma_gradient, beta_gradient, None
+
+    return Normalizer
+
+
 def _variance_bias(x):
     """The variance as Keras has it over that by Bessel's formula."""
     batch_size, height, width, _ = ops.shape(x)
@@ -322,25 +380,34 @@ def _variance_bias(x):
     return (count - 1) / count
 
 
-def random_int16(count, seed_generator):
-    """Draws from all integers of 16 bits, each as likely.
+_FUSED_BATCH_NORMS = {
+    "tensorflow": _tensorflow_batch_norm,
+    "torch": _torch_batch_norm,
+}
 
-    Several from one number of the backend's generator, which is what they cost
-    on a CPU.
+
+def random_bits(shape, ones, seed_generator):
+    """Draws bits, each of which is 1 as often as `ones` says.
+
+    From 16 bits of the backend's generator each: its numbers, which have
+    several times as many, are what this costs on a CPU.
 
     Args:
-        count: int, or scalar tensor on TensorFlow.
+        shape: Tuple of int, or of scalar tensors on TensorFlow.
+        ones: int from 1 to 2**16, how many of 2**16 bits are 1 on average.
         seed_generator: `keras.random.SeedGenerator`.
 
     Returns:
-        int16 tensor of shape `(count,)`.
+        Float32 tensor of that shape, of 0 and 1.
     """
-    return _RANDOM_INT16[BACKEND](count, seed_generator.next())
+    last = ones - 2**15 - 1
+    return _RANDOM_BITS[BACKEND](shape, last, seed_generator.next())
 
 
-def _tensorflow_random_int16(count, seed):
+def _tensorflow_random_bits(shape, last, seed):
     import tensorflow as tf
 
+    count = math.prod(shape)
     words = tf.random.stateless_uniform(
         [(count + 1) // 2],
         seed=tf.cast(seed, tf.int32),
@@ -348,31 +415,35 @@ def _tensorflow_random_int16(count, seed):
         maxval=None,
         dtype=tf.int32,
     )
-    return tf.reshape(tf.bitcast(words, tf.int16), [-1])[:count]
+    numbers = tf.reshape(tf.bitcast(words, tf.int16), [-1])[:count]
+    return tf.reshape(tf.cast(numbers <= last, tf.float32), shape)
 
 
-def _torch_random_int16(count, seed):
+def _torch_random_bits(shape, last, seed):
     import torch
 
+    count = math.prod(shape)
     generator = torch.Generator(seed.device)
     # The two numbers of a seed as one, as Keras does it.
     generator.manual_seed(int(seed.sum()) & 0xFFFFFFFF)
     words = torch.empty((count + 3) // 4, dtype=torch.int64, device=seed.device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.int16)[:count]
+    # In place, and without truth values, which are slow to make and convert.
+    return words.view(torch.int16)[:count].view(shape).float().le_(last)
 
 
-def _jax_random_int16(count, seed):
+def _jax_random_bits(shape, last, seed):
     import jax
 
-    bits = jax.random.bits(seed, (count,), "uint16")
-    return jax.lax.bitcast_convert_type(bits, "int16")
+    bits = jax.random.bits(seed, shape, "uint16")
+    numbers = jax.lax.bitcast_convert_type(bits, "int16")
+    return (numbers <= last).astype("float32")
 
 
-_RANDOM_INT16 = {
-    "tensorflow": _tensorflow_random_int16,
-    "torch": _torch_random_int16,
-    "jax": _jax_random_int16,
+_RANDOM_BITS = {
+    "tensorflow": _tensorflow_random_bits,
+    "torch": _torch_random_bits,
+    "jax": _jax_random_bits,
 }
 
 

@@ -24,24 +24,28 @@ class Conv2D(keras.layers.Conv2D):
     Elsewhere it is `autodiff.conv`.
     """
 
-    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+    def call(self, inputs: Tensor) -> Tensor:
+        if self.groups > 1 or not _is_plain(self, inputs):
+            return super().call(inputs)
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        outputs = self._convolve(inputs, kernel)
+        if self.use_bias:
+            outputs += self.bias
+        return self.activation(outputs)
+
+    def _convolve(self, inputs, kernel):
         size, strides = kernel.shape[0], self.strides[0]
         height, width = inputs.shape[1:3]
-        plain = self.groups == 1 and _is_plain(self, inputs)
-        if plain and size == strides and not (height % size or width % size):
+        if size == strides and not (height % size or width % size):
             return _convolve_tiles(inputs, kernel)
         if (
-            plain
-            and self.padding == "valid"
+            self.padding == "valid"
             and strides == 1
             and size <= min(height, width)
             and max(height, width) < 2 * size - 1
         ):
             return _convolve_windows(inputs, kernel)
-        if plain:
-            kernel = ops.convert_to_tensor(kernel)
-            return autodiff.conv(inputs, kernel, self.strides, self.padding)
-        return super().convolution_op(inputs, kernel)
+        return autodiff.conv(inputs, kernel, self.strides, self.padding)
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -140,7 +144,7 @@ class Dropout(keras.layers.Dropout):
     of 1/65536, and the scale follows it, so that the mean stays.
     """
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not training or self.rate == 0:
             return inputs
         kept = round((1.0 - self.rate) * 2**16)
@@ -150,14 +154,13 @@ class Dropout(keras.layers.Dropout):
             or None in inputs.shape[1:]
         ):
             return super().call(inputs, training=training)
-        batch_size, *shape = ops.shape(inputs)
-        numbers = autodiff.random_int16(
-            batch_size * math.prod(shape),
+        scales = autodiff.random_bits(
+            ops.shape(inputs),
+            kept,
             distribution.replica_seed(self.seed_generator),
         )
-        is_kept = ops.cast(numbers <= kept - 2**15 - 1, inputs.dtype)
-        scales = is_kept * (2**16 / kept)
-        return inputs * ops.reshape(scales, (batch_size, *shape))
+        scales *= 2**16 / kept
+        return inputs * ops.cast(scales, inputs.dtype)
 
 
 _STOCK = {

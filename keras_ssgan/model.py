@@ -24,6 +24,7 @@ from keras_ssgan.layers import stock
 from keras_ssgan.networks import build_discriminator
 from keras_ssgan.networks import build_generator
 from keras_ssgan.networks import build_preprocessor
+from keras_ssgan.networks import run_in_training
 from keras_ssgan.optimizer import AlternatingOptimizer
 from keras_ssgan.optimizer import serialize_optimizer
 from keras_ssgan.settings import get_preset
@@ -563,7 +564,7 @@ class SemiSupervisedGAN(keras.Model):
             seed=self.seed_generator,
         )
         fakes, generator_pullback, _ = vjp(
-            lambda: (self.generator(latents, training=True), None),
+            lambda: (run_in_training(self.generator, latents), None),
             self.generator.trainable_variables,
         )
         d_losses, logits = self._update_discriminator(
@@ -602,11 +603,11 @@ class SemiSupervisedGAN(keras.Model):
 
         def discriminator_loss():
             logits, *other_logits = [
-                self.discriminator(view, training=True)[1] for view in views
+                run_in_training(self.discriminator, view)[1] for view in views
             ]
             # What is classified are real images: the statistics are theirs.
             with _preserved(self.discriminator.non_trainable_weights):
-                _, fake_logits = self.discriminator(fakes, training=True)
+                _, fake_logits = run_in_training(self.discriminator, fakes)
             parts = [
                 losses.supervised_loss(logits, labels, mask),
                 losses.real_loss(logits),
@@ -643,10 +644,12 @@ class SemiSupervisedGAN(keras.Model):
         """
         feature_matching_loss = losses.FEATURE_MATCHING[self.feature_matching]
         with _preserved(self.discriminator.non_trainable_weights):
-            features, _ = self.discriminator(images, training=True)
+            features, _ = run_in_training(self.discriminator, images)
 
             def generator_loss(fakes):
-                fake_features, logits = self.discriminator(fakes, training=True)
+                fake_features, logits = run_in_training(
+                    self.discriminator, fakes
+                )
                 parts = [
                     losses.adversarial_loss(logits),
                     feature_matching_loss(features, fake_features),

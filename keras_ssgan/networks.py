@@ -11,7 +11,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssgan import autodiff
 from keras_ssgan import layers
+from keras_ssgan.types import Tensor
 
 
 def build_preprocessor(
@@ -153,6 +155,62 @@ def build_generator(
     )(x)
     images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
     return keras.Model(inputs, images, name=name)
+
+
+# Layers of which a call in float32 is no more than their `call`: they have no
+# layers within, and make no masks.
+_PLAIN_LAYERS = {
+    keras.layers.InputLayer,
+    keras.layers.Activation,
+    keras.layers.Concatenate,
+    keras.layers.Dense,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.LeakyReLU,
+    keras.layers.ReLU,
+    layers.BatchNormalization,
+    layers.Conv2D,
+    layers.Conv2DTranspose,
+    layers.Dropout,
+}
+
+
+def run_in_training(network: keras.Model, inputs: Tensor) -> Any:
+    """What `network(inputs, training=True)` computes.
+
+    Keras prepares each call of a layer: it converts the arguments, binds them
+    to the signature, looks for masks, opens scopes. Where that is done again in
+    every step, it takes longer than what small layers compute, and networks of
+    plain layers in float32 go without.
+
+    Args:
+        network: Functional `keras.Model`.
+        inputs: Float32 tensor.
+
+    Returns:
+        The outputs of the network.
+    """
+    is_plain = all(
+        type(layer) in _PLAIN_LAYERS and layer.dtype_policy.name == "float32"
+        for layer in network.layers
+    )
+    if not (is_plain and autodiff.RUNS_IN_PYTHON):
+        return network(inputs, training=True)
+    outputs = network._run_through_graph(inputs, operation_fn=_unprepared)
+    outputs = keras.tree.flatten(outputs)
+    return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _unprepared(operation):
+    """The call of an operation in training, as Keras goes on with it."""
+    if not isinstance(operation, keras.Layer):
+        return operation
+
+    def call(*args, **kwargs):
+        if "training" in operation.call_signature_parameters:
+            kwargs["training"] = True
+        return operation.call(*args, **kwargs)
+
+    return call
 
 
 def _seeds(seed):

@@ -6,9 +6,12 @@ import pytest
 import reference
 from keras import layers
 from keras import ops
+from probe import Probe
+from probe import run
 
 import keras_ssgan as ks
 from keras_ssgan import networks
+from keras_ssgan.autodiff import vjp
 from keras_ssgan.layers import stock
 
 # The article's tables, and the compact preset's.
@@ -278,6 +281,93 @@ def test_dropout_acts_in_training_alone():
             for _ in range(2)
         )
         assert np.abs(first - second).max() > 1e-3
+
+
+# === In training ===
+
+
+def train(call, network, inputs):
+    """Outputs, moving statistics, states of the dropout, and gradients."""
+
+    def body(probe, x):
+        output, pullback, aux = vjp(
+            lambda x: weigh(call(probe.network, x)),
+            probe.network.trainable_variables,
+            x,
+        )
+        gradients, (gradient,) = pullback(ops.ones(()))
+        values = [*aux, output, *gradients, gradient]
+        return {str(i): value for i, value in enumerate(values)}
+
+    probe = Probe(body, network=network)
+    results = run(probe, *inputs)
+    states = [ops.convert_to_numpy(v) for v in network.non_trainable_variables]
+    return [*results.values(), *states]
+
+
+def weigh(outputs):
+    outputs = keras.tree.flatten(outputs)
+    return sum(ops.sum(ops.sin(x)) for x in outputs), outputs
+
+
+def assert_trains_as_keras(build_network, policy="float32"):
+    results = []
+    for call in (
+        networks.run_in_training,
+        lambda network, x: network(x, training=True),
+    ):
+        keras.utils.set_random_seed(0)
+        network = build_network(policy)
+        shape = (2, 3, *network.input_shape[1:])
+        inputs = np.random.default_rng(0).normal(size=shape).astype("float32")
+        inputs[:, :, 0, 0] = 0.0
+        results.append(train(call, network, inputs))
+    for value, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["discriminator", "generator"])
+@pytest.mark.parametrize("preset", ["compact", "drawing"])
+def test_networks_run_in_training_as_keras_calls_them(preset, name, policy):
+    def build_network(policy):
+        gan = ks.SemiSupervisedGAN.from_preset(preset, dtype=policy, seed=0)
+        return getattr(gan, name)
+
+    assert_trains_as_keras(build_network, policy)
+
+
+class Nested(keras.Layer):
+    """Tells a layer within that it is in training by Keras' ways alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = keras.layers.Dropout(0.5, seed=0)
+        self.built = True
+
+    def call(self, x):
+        return self.dropout(x)
+
+
+@pytest.mark.parametrize(
+    "build_layer",
+    [
+        Nested,
+        lambda: keras.layers.Masking(),
+        lambda: keras.Sequential([keras.layers.Dropout(0.5, seed=0)]),
+    ],
+    ids=["nested", "masks", "model"],
+)
+def test_networks_of_other_layers_run_in_training_as_keras_calls_them(
+    build_layer,
+):
+    def build_network(policy):
+        inputs = keras.Input((4, 4, 2))
+        x = build_layer()(inputs)
+        x = ks.layers.BatchNormalization()(x)
+        return keras.Model(inputs, [x])
+
+    assert_trains_as_keras(build_network)
 
 
 def test_outputs_are_float32_under_mixed_precision():
