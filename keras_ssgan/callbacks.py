@@ -147,7 +147,7 @@ class PropagateLabels(keras.callbacks.Callback):
             features = self._image_features()
             known = np.zeros((len(labels), self.model.num_classes))
             # The fewer labels, the longer the way from one to all images.
-            alpha = np.mean(labels < 0)
+            alpha = float(np.mean(labels < 0))
         labeled = np.flatnonzero(labels >= 0)
         known[labeled] = np.eye(self.model.num_classes)[labels[labeled]]
         self._pseudo_labels.update(
