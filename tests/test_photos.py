@@ -240,6 +240,23 @@ def test_uneven_light_grain_and_specks_do_not_matter(base, tmp_path):
     assert _difference(digit, base) < 5
 
 
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("at", [(25, 20), (0, 0)], ids=["inside", "cut close"])
+def test_light_that_falls_off_does_not_matter(at, turn, base, tmp_path):
+    coverage = _draw(at=at, size=(130, 160))
+    rows, columns = np.mgrid[0:1:160j, 0:1:130j]
+    share = [rows, columns, 1 - rows, (rows + 1 - columns) / 2][turn]
+    pixels = 240 * (1 - 0.7 * share) * (1 - 0.9 * coverage)
+    photo = Image.fromarray(np.rint(pixels).astype("uint8"))
+    assert _difference(_read(photo, tmp_path), base) < 8
+
+
+def test_paper_that_is_darker_at_one_side_is_blank(tmp_path):
+    pixels = np.rint(240 * np.linspace(0.3, 1, 200) * np.ones((100, 1)))
+    with pytest.raises(InputError, match="blank"):
+        _read(Image.fromarray(pixels.astype("uint8")), tmp_path)
+
+
 def test_the_grain_of_a_large_photo_does_not_matter(base, tmp_path):
     coverage = _draw(at=(300, 200), scale=10.0, size=(2000, 1600))
     pixels = 230 - 170 * coverage

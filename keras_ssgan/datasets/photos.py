@@ -29,6 +29,8 @@ _WORKING_SIZE = 1024
 _LEAST_CONTRAST = 16
 # What has less than this share of the strongest ink is paper.
 _LEAST_INK = 0.2
+# What has less than this share of the strongest light is as if it had it.
+_LEAST_LIGHT = 0.2
 # Share of the ink on each side that the box may miss: specks lie there.
 _SPECKS = 0.002
 # What scaling or JPEG may have done to a normalised digit, in pixels.
@@ -38,8 +40,8 @@ _LARGEST_ERROR = 1
 def read_digit(path: str | os.PathLike) -> np.ndarray:
     """Reads an image of one digit and normalises it as MNIST was made.
 
-    The paper has to fill the picture: its colour is the median of the border.
-    Ink is what is darker, or what is lighter, whichever stands out more. It is
+    The paper has to fill the picture: its colour is that of the border, and may
+    change across the picture as light falls off. Ink is what is darker, or what is lighter, whichever stands out more. It is
     made light on black, scaled so that the longer side of its box is 20 pixels,
     and centred by mass in 28x28 pixels, as [MNIST](
     http://yann.lecun.com/exdb/mnist/) was. EXIF orientation is applied, and
@@ -246,11 +248,13 @@ def _find_ink(pixels):
         float32 array of shape `(height, width)`, from 0 for paper to 1 for the
         strongest ink; `None` if all is paper.
     """
-    border = _border(pixels)
-    paper = np.median(border, axis=0)
+    paper = _find_paper(pixels)
     # Grain and uneven light. The median, as ink may touch the border.
-    noise = 3 * np.median(np.abs(border - paper), axis=0)
+    noise = 3 * np.median(np.abs(_border(pixels - paper)), axis=0)
     lighter, darker = pixels - paper - noise, paper - pixels - noise
+    # Where there is less light, dark ink differs less from the paper.
+    light = paper / np.maximum(paper.max(axis=(0, 1)), 1)
+    darker /= np.maximum(light, _LEAST_LIGHT)
     ink = np.concatenate([lighter, darker], axis=-1)
     contrast = ink.max(axis=(0, 1))
     best = contrast.argmax()
@@ -258,6 +262,35 @@ def _find_ink(pixels):
         return None
     ink = ink[..., best] / contrast[best]
     return np.where(ink < _LEAST_INK, 0, ink)
+
+
+def _find_paper(pixels):
+    """The paper behind the ink: its border, as a plane where light falls off.
+
+    Args:
+        pixels: float32 array of shape `(height, width, channels)`.
+
+    Returns:
+        float32 array of that shape.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.linspace(-1, 1, height)[:, None]
+    columns = np.linspace(-1, 1, width)
+    places = np.stack(np.broadcast_arrays(1.0, rows, columns), axis=-1)
+    at, border = _border(places), _border(pixels)
+    paper = np.broadcast_to(np.median(border, axis=0), pixels.shape)
+    # Ink may touch the border: it is far from the median, then from the plane.
+    for _ in range(2):
+        error = np.abs(border - _border(paper))
+        # Half a level is rounding.
+        near = error <= 3 * np.median(error, axis=0) + 0.5
+        planes = [
+            np.linalg.lstsq(at[n], values[n], rcond=None)[0]
+            for n, values in zip(near.T, border.T, strict=True)
+        ]
+        paper = (places @ np.stack(planes, axis=-1)).astype("float32")
+    # An even ground stays even: a last digit decides what is as faint as paper.
+    return paper.round(2)
 
 
 def _normalize(ink):
