@@ -229,10 +229,15 @@ def _predict(arguments):
             "load it with keras.saving.load_model"
         )
     files = datasets.find_images(images)
-    normalize = not arguments.as_is and runs.learnt_from_mnist_format(path)
-    read = datasets.read_digit if normalize else datasets.read_image
+    digit_format = None if arguments.as_is else runs.load_digit_format(path)
     # All are read first: an unreadable one is no reason for half an answer.
-    probabilities = runs.classify(model, [read(file) for file in files])
+    pixels = [
+        datasets.read_image(file)
+        if digit_format is None
+        else datasets.read_digit(file, digit_format)
+        for file in files
+    ]
+    probabilities = runs.classify(model, pixels)
     names = runs.load_class_names(path, probabilities.shape[1])
     if arguments.json:
         _print_json_lines(files, names, probabilities)
@@ -540,9 +545,9 @@ def _add_predict(commands):
         "--as-is",
         action="store_true",
         help="leave the images as they are, in grayscale, as is done for a run "
-        "whose own were not like MNIST's; otherwise what stands out from "
-        "the paper becomes light ink on black, scaled to 20x20 and centred in "
-        "28x28 pixels as in MNIST",
+        "whose own were no digits on an even ground; otherwise what stands out "
+        "from the paper, which has to fill the picture, is scaled and centred "
+        "as the ink of the run's images",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON lines")

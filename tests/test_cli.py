@@ -322,6 +322,25 @@ def test_predict_normalises_for_mnist_unless_told_not_to(
         np.testing.assert_allclose(row["probabilities"], expected, atol=1e-5)
 
 
+def test_predict_normalises_as_the_digits_of_the_run(
+    run, drawings, tmp_path, capsys
+):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics |= {"ink_size": [7, 5], "ink_by_mass": False, "light_paper": True}
+    path.write_text(json.dumps(metrics))
+    _predict(tmp_path / "run", drawings, "--json")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    classifier = keras.saving.load_model(run / "classifier.keras")
+    digit_format = datasets.DigitFormat((8, 8), (7, 5), False, True)
+    for row, file in zip(rows, sorted(drawings.iterdir()), strict=True):
+        digit = datasets.read_digit(file, digit_format)
+        expected = classifier.predict(digit[None], verbose=0)[0]
+        shares = row["probabilities"]
+        np.testing.assert_allclose(shares, expected, atol=1e-5)
+
+
 def test_predict_prints_the_best_class_and_the_next(run, drawings, capsys):
     _predict(run, drawings / "*.png", "--json")
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -710,7 +729,8 @@ def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
     assert cli.main([str(argument) for argument in arguments]) == 0
     assert given_to_export["metadata"] == {
         "image_size": [8, 8],
-        "mnist_format": False,
+        "ink_size": None,
+        "ink_by_mass": None,
         "light_paper": json.loads((run / "metrics.json").read_text())[
             "light_paper"
         ],
