@@ -193,9 +193,11 @@ def _parse_config(content, folder):
 
 def _metrics_seeds():
     metrics = {"class_names": ["cat", "dog"], "image_size": [28, 28]}
-    metrics["mnist_format"] = False
     metrics["test"] = {"accuracy": 0.5, "confusion": [[1, 2], [3, 4]]}
-    return [json.dumps(metrics, indent=2).encode(), b"{}"]
+    formats = [{"ink_size": [20, 20], "ink_by_mass": True}]
+    formats += [{"ink_size": None}, {"mnist_format": False}]
+    seeds = [json.dumps(metrics | known, indent=2) for known in formats]
+    return [*(seed.encode() for seed in seeds), b"{}"]
 
 
 def _parse_metrics(content, folder):
@@ -203,7 +205,7 @@ def _parse_metrics(content, folder):
 
     (folder / "metrics.json").write_bytes(content)
     runs.load_class_names(folder, 2)
-    runs.learnt_from_mnist_format(folder)
+    runs.load_digit_format(folder)
 
 
 def _history_seeds():

@@ -55,20 +55,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _choose_backend(arguments.backend)
-        arguments.run(arguments)
+        exit_code = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         # As `head` does. Python would flush once more, and fail, on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except InputError as error:
-        print(f"keras-ssgan: {one_line(error)}", file=sys.stderr)
+        _print_error(error)
         return 2
     except OSError as error:
         if error.filename is None:
             raise
         reason = f"{error.filename}: {error.strerror}"
-        print(f"keras-ssgan: {one_line(reason)}", file=sys.stderr)
+        _print_error(reason)
         return 2
     except RunStopped as stop:
         print(f"keras-ssgan: {stop}", file=sys.stderr)
@@ -76,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("keras-ssgan: stopped", file=sys.stderr)
         return 130
-    return 0
+    return exit_code or 0
+
+
+def _print_error(error):
+    print(f"keras-ssgan: {one_line(error)}", file=sys.stderr)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -229,11 +233,22 @@ def _predict(arguments):
             f"{path} takes images in colour, and predict reads them in grey; "
             "load it with keras.saving.load_model"
         )
-    files = datasets.find_images(images)
-    normalize = not arguments.as_is and runs.learnt_from_mnist_format(path)
-    read = datasets.read_digit if normalize else datasets.read_image
-    # All are read first: an unreadable one is no reason for half an answer.
-    probabilities = runs.classify(model, [read(file) for file in files])
+    digit_format = None if arguments.as_is else runs.load_digit_format(path)
+    files, pixels, exit_code = [], [], 0
+    for file in datasets.find_images(images):
+        try:
+            if digit_format is None:
+                pixels.append(datasets.read_image(file))
+            else:
+                pixels.append(datasets.read_digit(file, digit_format))
+            files.append(file)
+        except InputError as error:
+            # As ls does: the others are answered.
+            _print_error(error)
+            exit_code = 2
+    if not files:
+        return exit_code
+    probabilities = runs.classify(model, pixels)
     names = runs.load_class_names(path, probabilities.shape[1])
     if arguments.json:
         _print_json_lines(files, names, probabilities)
@@ -241,6 +256,7 @@ def _predict(arguments):
         _print_csv(files, names, probabilities)
     else:
         _print_table(files, names, probabilities)
+    return exit_code
 
 
 def _model_and_images(paths):
@@ -551,9 +567,9 @@ def _add_predict(commands):
         "--as-is",
         action="store_true",
         help="leave the images as they are, in grayscale, as is done for a run "
-        "whose own were not like MNIST's; otherwise what stands out from "
-        "the paper becomes light ink on black, scaled to 20x20 and centred in "
-        "28x28 pixels as in MNIST",
+        "whose own were no digits on an even ground; otherwise what stands out "
+        "from the paper, which has to fill the picture, is scaled and centred "
+        "as the ink of the run's images",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON lines")
@@ -765,8 +781,14 @@ def _print_score(title, report):
 
 def _print_json_lines(files, names, probabilities):
     for file, row in zip(files, probabilities, strict=True):
-        line = {"file": str(file), "class": names[row.argmax()]}
-        line["probabilities"] = [round(float(p), 6) for p in row]
+        shares = [round(float(p), 6) for p in row]
+        best = row.argmax()
+        line = {
+            "file": str(file),
+            "class": names[best],
+            "probability": shares[best],
+            "probabilities": dict(zip(names, shares, strict=True)),
+        }
         print(json.dumps(line))
 
 

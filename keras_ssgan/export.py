@@ -113,10 +113,9 @@ def export_classifier(
         labels: Integers `(n,)`, the classes of `samples`.
         overwrite: Whether files that are there already are replaced.
         metadata: Dict of what else ONNX's `metadata_props` say, as JSON. The
-            demo prepares drawings by `image_size`, `[height, width]` of the
-            images that the model learnt from, `mnist_format`, and
-            `light_paper`, whether those were so (see
-            `datasets.in_mnist_format` and `datasets.on_light_paper`).
+            demo prepares drawings by what it says of the images that the model
+            learnt from: `image_size`, `[height, width]`, `ink_size`,
+            `ink_by_mass` and `light_paper` (see `datasets.find_digit_format`).
 
     Returns:
         Dict from format to a dict of `path`, `max_difference` of a

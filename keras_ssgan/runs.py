@@ -1,6 +1,7 @@
 """Reading back what the folder of a run holds."""
 
 import math
+import operator
 import shlex
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssgan import datasets
 from keras_ssgan import limits
 from keras_ssgan import saving
 from keras_ssgan import text_files
@@ -18,7 +20,14 @@ from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
 
 # What a run's results say of its images.
-IMAGE_FORMAT = ("image_size", "mnist_format", "light_paper")
+IMAGE_FORMAT = (
+    "image_size",
+    "ink_size",
+    "ink_by_mass",
+    "light_paper",
+    # Of earlier versions, in place of how the ink lies.
+    "mnist_format",
+)
 
 
 def load_classifier(path: PathLike) -> keras.Model:
@@ -152,6 +161,28 @@ def _is_name(name):
     )
 
 
+def describe_images(images: np.ndarray) -> dict[str, Any]:
+    """What a run's results say of the images that it learnt from.
+
+    Args:
+        images: uint8 array of shape `(n, height, width)` or `(n, height, width,
+            channels)`, some of them.
+
+    Returns:
+        Dict of `image_size`, a list of height and width; `ink_size` and
+        `ink_by_mass`, as in `datasets.DigitFormat`, and `None` where
+        `datasets.find_digit_format` finds no digits; and `light_paper`, whether
+        they are dark on light.
+    """
+    digits = datasets.find_digit_format(images)
+    return {
+        "image_size": list(images.shape[1:3]),
+        "ink_size": digits and list(digits.ink_size),
+        "ink_by_mass": digits and digits.by_mass,
+        "light_paper": datasets.on_light_paper(images),
+    }
+
+
 def load_image_format(path: PathLike) -> dict[str, Any]:
     """What is known of the images that a run learnt from.
 
@@ -159,43 +190,82 @@ def load_image_format(path: PathLike) -> dict[str, Any]:
         path: Folder of a run, or a `.keras` file.
 
     Returns:
-        Dict of those of `IMAGE_FORMAT` that are known: `image_size`, a list of
-        height and width, `mnist_format`, whether they were normalised as
-        MNIST's are, and `light_paper`, whether they are dark on light.
+        Dict of those of `IMAGE_FORMAT` that are known.
     """
     metrics = _read_metrics(path)
     return {name: metrics[name] for name in IMAGE_FORMAT if name in metrics}
 
 
-def complete_image_format(known: Mapping[str, Any]) -> dict[str, Any]:
+def complete_image_format(
+    known: Mapping[str, Any], path: PathLike
+) -> dict[str, Any]:
     """Adds what is most likely to what is known of a model's images.
 
     Args:
         known: Dict as from `load_image_format`.
+        path: Where it is from, to name it.
 
     Returns:
-        Dict of all of `IMAGE_FORMAT`; those that are not known are MNIST's.
+        Dict as from `describe_images`; what is not known is MNIST's.
+
+    Raises:
+        InputError: If the sizes are none.
     """
     size = known.get("image_size", [28, 28])
-    # Runs of earlier versions say the size alone.
-    mnist_format = known.get("mnist_format", size == [28, 28])
+    if "ink_size" in known:
+        ink_size = known["ink_size"]
+    # Earlier versions knew this one format, and the first ones the size alone.
+    elif known.get("mnist_format", size == [28, 28]):
+        ink_size = list(datasets.DigitFormat.ink_size)
+    else:
+        ink_size = None
+    if not _is_size(size) or not (
+        ink_size is None
+        or (_is_size(ink_size) and all(map(operator.le, ink_size, size)))
+    ):
+        raise InputError(
+            f"{path} does not say what sizes its images and their ink have; "
+            "its metadata is damaged"
+        )
     return {
         "image_size": size,
-        "mnist_format": bool(mnist_format),
+        "ink_size": ink_size,
+        "ink_by_mass": bool(known.get("ink_by_mass", True)),
         "light_paper": bool(known.get("light_paper", False)),
     }
 
 
-def learnt_from_mnist_format(path: PathLike) -> bool:
-    """Whether the images of a run were normalised as MNIST's are.
+def _is_size(value):
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(length) is int and length > 0 for length in value)
+        and math.prod(value) <= limits.MAX_IMAGE_PIXELS
+    )
+
+
+def load_digit_format(path: PathLike) -> datasets.DigitFormat | None:
+    """How digits lie in the images of a run.
 
     Args:
         path: Folder of a run, or a `.keras` file.
 
     Returns:
-        bool; `True` where it is not known.
+        `datasets.DigitFormat`, MNIST's where it is not known; `None` where
+        images are to be left as they are.
+
+    Raises:
+        InputError: If the run's results are damaged.
     """
-    return complete_image_format(load_image_format(path))["mnist_format"]
+    known = complete_image_format(load_image_format(path), path)
+    if known["ink_size"] is None:
+        return None
+    return datasets.DigitFormat(
+        tuple(known["image_size"]),
+        tuple(known["ink_size"]),
+        known["ink_by_mass"],
+        known["light_paper"],
+    )
 
 
 def resume_command(folder: PathLike) -> str:

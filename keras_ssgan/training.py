@@ -307,9 +307,7 @@ def train(
         metrics = {
             "class_names": split.class_names,
             "images": counts,
-            "image_size": list(split.test[0].shape[1:3]),
-            "mnist_format": datasets.in_mnist_format(some_images),
-            "light_paper": datasets.on_light_paper(some_images),
+            **runs.describe_images(some_images),
             "test": _test(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,

@@ -293,7 +293,8 @@ def test_without_npm_it_is_said_what_to_install(tmp_path, monkeypatch):
 NAMES = ["zero", *"12345678", "number <b>nine</b>"]
 IMAGE_FORMAT = {
     "image_size": [28, 28],
-    "mnist_format": True,
+    "ink_size": [20, 20],
+    "ink_by_mass": True,
     "light_paper": False,
 }
 
@@ -368,8 +369,9 @@ def test_a_run_is_exported_and_described(models):
     assert about == {
         "title": "my run",
         "classNames": NAMES,
-        "normalize": True,
         "imageSize": [28, 28],
+        "inkSize": [20, 20],
+        "inkByMass": True,
         "lightPaper": False,
         "hasGenerator": True,
     }
@@ -389,14 +391,23 @@ def test_exported_files_are_taken_as_they_are(exported, models):
 @pytest.mark.parametrize(
     "known, expected",
     [
-        ({"image_size": [8, 6], "mnist_format": False}, ([8, 6], False, False)),
-        ({"mnist_format": False}, ([28, 28], False, False)),
-        ({"image_size": [8, 6]}, ([8, 6], False, False)),
         (
-            {"image_size": [8, 6], "light_paper": True},
-            ([8, 6], False, True),
+            {"image_size": [8, 8], "ink_size": [8, 6], "ink_by_mass": False},
+            ([8, 8], [8, 6], False, False),
         ),
-        ({}, ([28, 28], True, False)),
+        (
+            {"image_size": [8, 6], "ink_size": None, "light_paper": True},
+            ([8, 6], None, True, True),
+        ),
+        # Of earlier versions.
+        (
+            {"image_size": [8, 6], "mnist_format": False},
+            ([8, 6], None, True, False),
+        ),
+        ({"mnist_format": True}, ([28, 28], [20, 20], True, False)),
+        ({"mnist_format": False}, ([28, 28], None, True, False)),
+        ({"image_size": [8, 6]}, ([8, 6], None, True, False)),
+        ({}, ([28, 28], [20, 20], True, False)),
     ],
 )
 def test_an_exported_file_says_what_images_it_learnt_from(
@@ -411,8 +422,28 @@ def test_an_exported_file_says_what_images_it_learnt_from(
     onnx.save(model, tmp_path / "model.onnx")
     files = site.read_models(tmp_path / "model.onnx")
     about = json.loads(files["/model.json"][1])
-    names = ("imageSize", "normalize", "lightPaper")
+    names = ("imageSize", "inkSize", "inkByMass", "lightPaper")
     assert tuple(about[name] for name in names) == expected
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"image_size": [28]},
+        {"image_size": "28x28"},
+        {"image_size": [10**6, 10**6]},
+        {"ink_size": [20, 0]},
+        {"ink_size": [20, 20.5]},
+        {"ink_size": [29, 20]},
+    ],
+)
+def test_sizes_that_are_none_are_refused(damage, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    metrics = {"class_names": NAMES, **IMAGE_FORMAT, **damage}
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match="run does not say what sizes") as info:
+        runs.load_digit_format(tmp_path / "run")
+    assert "\n" not in str(info.value)
 
 
 def test_a_classifier_alone_will_do(exported, tmp_path):
@@ -605,18 +636,62 @@ def test_bars_are_the_probabilities_of_onnxruntime(open_page, exported):
     assert page.locator(".bars .name").all_inner_texts() == NAMES
 
 
+@pytest.fixture
+def open_for(open_page, page_files, models, serve):
+    """Opens the page for a model that learnt from other images."""
+
+    def open(**changes):
+        content_type, about = models["/model.json"]
+        about = json.dumps(json.loads(about) | changes).encode()
+        files = {"/model.json": (content_type, about)}
+        return open_page(server=serve(page_files | models | files))
+
+    return open
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_drawing_is_normalized_as_an_image_of_it(open_page, scheme, tmp_path):
-    page = open_page(color_scheme=scheme)
+    _compare_with_photos(
+        open_page(color_scheme=scheme), datasets.DigitFormat(), tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    "digit_format",
+    [
+        datasets.DigitFormat((8, 8), (8, 6), by_mass=False),
+        datasets.DigitFormat((16, 12), (9, 11), light_paper=True),
+        datasets.DigitFormat((31, 33), (30, 20), by_mass=False),
+    ],
+)
+def test_a_drawing_is_normalized_as_the_digits_of_the_run(
+    digit_format, open_for, tmp_path
+):
+    page = open_for(
+        imageSize=digit_format.image_size,
+        inkSize=digit_format.ink_size,
+        inkByMass=digit_format.by_mass,
+        lightPaper=digit_format.light_paper,
+    )
+    _settle(page)
+    blank = _pixels(page, "#seen")[..., 0]
+    assert blank.shape == digit_format.image_size
+    assert (blank == 255 * digit_format.light_paper).all()
+    _compare_with_photos(page, digit_format, tmp_path)
+
+
+def _compare_with_photos(page, digit_format, tmp_path):
+    """What the classifier sees of drawings is what it sees of photos."""
     for strokes in (_SEVEN, _NINE, _FOUR + _DOT, _DOT):
         _draw(page, strokes)
         _expect(page, "#answer").not_to_have_text("Nothing drawn yet")
         _settle(page)
         ink = _pixels(page, "#pad")[..., 3]
         Image.fromarray(255 - ink).save(tmp_path / "pad.png")
-        expected = datasets.read_digit(tmp_path / "pad.png").astype(int)
+        path = tmp_path / "pad.png"
+        expected = datasets.read_digit(path, digit_format).astype(int)
         seen = _pixels(page, "#seen")[..., 0]
-        assert expected.max() == 255
+        assert np.ptp(expected) > 200
         assert np.abs(seen - expected).max() <= 1
         page.click("#clear")
         _expect(page, "#answer").to_have_text("Nothing drawn yet")
@@ -789,14 +864,8 @@ def test_it_fits_a_phone_and_a_finger_draws(open_page, width):
 
 
 @pytest.mark.parametrize("light", [False, True])
-def test_a_model_of_other_images_sees_the_drawing_as_it_is(
-    light, open_page, page_files, models, serve
-):
-    content_type, about = models["/model.json"]
-    about = json.loads(about) | {"normalize": False, "imageSize": [8, 6]}
-    about["lightPaper"] = light
-    about = (content_type, json.dumps(about).encode())
-    page = open_page(server=serve(page_files | models | {"/model.json": about}))
+def test_a_model_of_other_images_sees_the_drawing_as_it_is(light, open_for):
+    page = open_for(inkSize=None, imageSize=[8, 6], lightPaper=light)
     _settle(page)
     assert (_pixels(page, "#seen")[..., 0] == 255 * light).all()
     _draw(page, _FOUR)

@@ -1,5 +1,7 @@
 """Photos and drawings become what MNIST's images are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,10 @@ pytestmark = pytest.mark.any_backend
 # inverted one is far from itself.
 _SEVEN = [(10, 10), (70, 10), (30, 110)]
 _FOUR = [(60, 110), (60, 10), (10, 75), (80, 75)]
+
+_MNIST_FORMAT = datasets.DigitFormat()
+# As scikit-learn's digits are.
+_SMALL_FORMAT = datasets.DigitFormat((8, 8), (8, 6), by_mass=False)
 
 
 def _draw(strokes=_SEVEN, size=(120, 140), at=(15, 10), scale=1.0, width=12):
@@ -38,9 +44,11 @@ def _paint(coverage, ink, paper):
     return Image.fromarray(np.rint(mixed).astype("uint8"))
 
 
-def _read(image, tmp_path, name="image.png", **options):
+def _read(
+    image, tmp_path, name="image.png", digit_format=_MNIST_FORMAT, **options
+):
     image.save(tmp_path / name, **options)
-    return datasets.read_digit(tmp_path / name)
+    return datasets.read_digit(tmp_path / name, digit_format)
 
 
 def _difference(one, other):
@@ -77,38 +85,146 @@ def test_ink_is_20_pixels_long_and_centred_by_mass(strokes, scale, tmp_path):
         assert center == pytest.approx(14, abs=0.3)
 
 
+# === The format of the digits that a model learnt from ===
+
+
+def _drawings():
+    """Twelve digits of three kinds, in several sizes; a seven may be wide."""
+    wide = [(10, 10), (115, 10), (60, 110)]
+    return [
+        _paint(_draw(strokes, (200, 200), (20, 9), 0.5 + 0.2 * number), 255, 0)
+        for strokes in (_SEVEN, _FOUR, wide)
+        for number in range(4)
+    ]
+
+
 @pytest.fixture
 def digits(tmp_path):
-    """Ten normalised digits of two kinds, in several sizes."""
-    drawn = [
-        _draw(strokes, (200, 200), (20, 9), 0.5 + 0.2 * number)
-        for strokes in (_SEVEN, _FOUR)
-        for number in range(5)
-    ]
-    return np.stack([_read(_paint(d, 255, 0), tmp_path) for d in drawn])
+    """Drawings normalised as MNIST was made."""
+    return np.stack([_read(drawing, tmp_path) for drawing in _drawings()])
 
 
-@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
-def test_normalised_digits_are_in_mnist_format(shape, digits):
-    assert datasets.in_mnist_format(digits.reshape(shape))
+@pytest.mark.parametrize(
+    "digit_format",
+    [
+        _MNIST_FORMAT,
+        datasets.DigitFormat(light_paper=True),
+        datasets.DigitFormat((32, 32)),
+        datasets.DigitFormat((40, 30), (24, 24)),
+        datasets.DigitFormat((28, 28), (20, 20), by_mass=False),
+        datasets.DigitFormat((28, 28), (20, 11)),
+    ],
+    ids=["MNIST", "light paper", "more paper", "large", "by box", "squeezed"],
+)
+@pytest.mark.parametrize("channel", [(), (1,)])
+def test_the_format_of_normalised_digits_is_found(
+    channel, digit_format, tmp_path
+):
+    images = np.stack(
+        [
+            _read(drawing, tmp_path, digit_format=digit_format)
+            for drawing in _drawings()
+        ]
+    )
+    assert images.shape[1:] == digit_format.image_size
     # One in ten may be of another kind.
-    digits[3] = 0
-    assert datasets.in_mnist_format(digits.reshape(shape))
+    images[3] = images[3, 0, 0]
+    found = datasets.find_digit_format(images.reshape(*images.shape, *channel))
+    assert found.image_size == digit_format.image_size
+    np.testing.assert_allclose(found.ink_size, digit_format.ink_size, atol=1)
+    assert found.by_mass == digit_format.by_mass
+    assert found.light_paper == digit_format.light_paper
+
+
+def test_the_format_of_small_digits_is_found():
+    (images, _), _ = datasets.load_digits()
+    assert datasets.find_digit_format(images) == _SMALL_FORMAT
+
+
+def _photos():
+    """Pictures of things: shades of grey, from edge to edge."""
+    noise = np.random.default_rng(0).integers(0, 256, (10, 7, 7), "uint8")
+    return noise.repeat(4, axis=1).repeat(4, axis=2)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda digits: 255 - digits,
         lambda digits: np.roll(digits, 3, axis=1),
-        lambda digits: digits[:, 2:-2, 2:-2],
-        lambda digits: digits.repeat(2, axis=1)[:, 14:42],
+        lambda digits: np.where(np.arange(12)[:, None, None] % 2, digits, 0),
+        lambda digits: np.concatenate([digits, 255 - digits]),
+        lambda digits: np.stack(
+            [np.roll(d, i, 0) for i, d in enumerate(digits)]
+        ),
+        lambda digits: np.stack([digits] * 3, axis=-1),
         lambda digits: np.zeros_like(digits),
+        lambda digits: np.where(digits > 127, 255, 90).astype("uint8"),
+        lambda digits: _photos(),
     ],
-    ids=["dark on light", "off the centre", "24x24", "too tall", "blank"],
+    ids=[
+        "off the centre",
+        "half are blank",
+        "dark and light",
+        "anywhere",
+        "colour",
+        "blank",
+        "grey paper",
+        "photos of things",
+    ],
 )
-def test_other_images_of_digits_are_not(change, digits):
-    assert not datasets.in_mnist_format(change(digits))
+def test_images_that_lie_as_it_comes_have_no_format(change, digits):
+    assert datasets.find_digit_format(change(digits)) is None
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_a_photo_becomes_a_small_digit(light, tmp_path):
+    digit_format = dataclasses.replace(_SMALL_FORMAT, light_paper=light)
+    digit = _read(_paint(_draw(), 20, 230), tmp_path, digit_format=digit_format)
+    ink = (255 - digit if light else digit) > 64
+    assert digit.shape == (8, 8)
+    # The seven is higher than wide, and fills the height.
+    assert ink.any(axis=1).all()
+    columns = np.flatnonzero(ink.any(axis=0))
+    assert 1 <= columns[0] <= 2 and 5 <= columns[-1] <= 6
+
+
+def test_ink_wider_than_its_box_is_squeezed(tmp_path):
+    coverage = np.zeros((200, 200))
+    coverage[50:150, 40:140] = 1
+    coverage[70:130, 60:120] = 0
+    digit = _read(
+        _paint(coverage, 0, 255), tmp_path, digit_format=_SMALL_FORMAT
+    )
+    assert (digit[0] > 64).tolist() == [False, *[True] * 6, False]
+    assert (digit[:, 1] > 64).all()
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.tif"])
+def test_an_image_in_the_format_stays_as_it_is(name, tmp_path):
+    (images, _), _ = datasets.load_digits()
+    for image in images[:20]:
+        given = Image.fromarray(image)
+        if name == "image.tif":
+            given = given.convert("RGB")
+        digit = _read(given, tmp_path, name, _SMALL_FORMAT)
+        np.testing.assert_array_equal(digit, image)
+
+
+def test_a_small_image_on_other_paper_is_normalised(tmp_path):
+    (images, _), _ = datasets.load_digits()
+    for image in images[:20]:
+        dark = _read(
+            Image.fromarray(255 - image), tmp_path, "a.png", _SMALL_FORMAT
+        )
+        light = _read(Image.fromarray(image), tmp_path, "b.png", _SMALL_FORMAT)
+        assert 2 * _difference(dark, light) < _difference(dark, 255 - light)
+
+
+def test_an_image_of_the_size_alone_is_normalised(base, tmp_path):
+    faint = Image.fromarray(base // 3)
+    assert _difference(_read(faint, tmp_path), base) < 5
+    dark = Image.fromarray(255 - base)
+    assert _difference(_read(dark, tmp_path), base) < 5
 
 
 @pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
@@ -238,6 +354,23 @@ def test_uneven_light_grain_and_specks_do_not_matter(base, tmp_path):
     image = Image.fromarray(pixels.clip(0, 255).astype("uint8"))
     digit = _read(image, tmp_path, "photo.jpg", quality=80)
     assert _difference(digit, base) < 5
+
+
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("at", [(25, 20), (0, 0)], ids=["inside", "cut close"])
+def test_light_that_falls_off_does_not_matter(at, turn, base, tmp_path):
+    coverage = _draw(at=at, size=(130, 160))
+    rows, columns = np.mgrid[0:1:160j, 0:1:130j]
+    share = [rows, columns, 1 - rows, (rows + 1 - columns) / 2][turn]
+    pixels = 240 * (1 - 0.7 * share) * (1 - 0.9 * coverage)
+    photo = Image.fromarray(np.rint(pixels).astype("uint8"))
+    assert _difference(_read(photo, tmp_path), base) < 8
+
+
+def test_paper_that_is_darker_at_one_side_is_blank(tmp_path):
+    pixels = np.rint(240 * np.linspace(0.3, 1, 200) * np.ones((100, 1)))
+    with pytest.raises(InputError, match="blank"):
+        _read(Image.fromarray(pixels.astype("uint8")), tmp_path)
 
 
 def test_the_grain_of_a_large_photo_does_not_matter(base, tmp_path):

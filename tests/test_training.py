@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from tensorboard.util import tensor_util
 
 from keras_ssgan import calibration
+from keras_ssgan import datasets
 from keras_ssgan import runs
 from keras_ssgan import settings
 from keras_ssgan import training
@@ -207,6 +208,19 @@ def test_what_paper_the_images_are_on_is_noted(light, config, npz, tmp_path):
     )
     metrics = training.train(config, tmp_path / "run", verbose=0)
     assert metrics["light_paper"] is light
+    # Noise is no digit.
+    assert metrics["ink_size"] is None
+
+
+def test_how_the_digits_lie_is_noted(config, tmp_path):
+    config = dataclasses.replace(config, dataset="digits", epochs=1)
+    metrics = training.train(config, tmp_path / "run", verbose=0)
+    assert metrics["image_size"] == [8, 8]
+    assert metrics["ink_size"] == [8, 6]
+    assert metrics["ink_by_mass"] is False
+    assert metrics["light_paper"] is False
+    found = runs.load_digit_format(tmp_path / "run")
+    assert found == datasets.DigitFormat((8, 8), (8, 6), by_mass=False)
 
 
 def test_the_reported_accuracy_is_that_of_the_saved_classifier(finished, npz):

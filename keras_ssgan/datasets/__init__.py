@@ -17,8 +17,9 @@ from keras_ssgan.datasets.image_folder import read_image
 from keras_ssgan.datasets.labels import hide_labels
 from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
+from keras_ssgan.datasets.photos import DigitFormat
+from keras_ssgan.datasets.photos import find_digit_format
 from keras_ssgan.datasets.photos import find_images
-from keras_ssgan.datasets.photos import in_mnist_format
 from keras_ssgan.datasets.photos import on_light_paper
 from keras_ssgan.datasets.photos import read_digit
 from keras_ssgan.datasets.shards import load_shards
@@ -26,12 +27,13 @@ from keras_ssgan.datasets.streams import StreamedImages
 
 __all__ = [
     "Dataset",
+    "DigitFormat",
     "MixedDataset",
     "StreamedImages",
     "class_names",
+    "find_digit_format",
     "find_images",
     "hide_labels",
-    "in_mnist_format",
     "load",
     "load_digits",
     "load_idx",

@@ -1,5 +1,6 @@
-"""Photos and drawings of a digit, normalised as MNIST was made."""
+"""Photos and drawings of a digit, normalised as a model's digits were."""
 
+import dataclasses
 import glob
 import os
 from collections.abc import Iterable
@@ -14,42 +15,79 @@ from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.datasets.image_folder import unreadable_is_input_error
 from keras_ssgan.errors import InputError
 
-# MNIST's: "The original black and white (bilevel) images from NIST were size
-# normalized to fit in a 20x20 pixel box while preserving their aspect ratio
-# [...] the images were centered in a 28x28 image by computing the center of
-# mass of the pixels". (http://yann.lecun.com/exdb/mnist/)
-_INK_SIZE = 20
-_IMAGE_SIZE = 28
-# The pixel, from 0, where the images of MNIST have their centre of mass.
-_CENTER = 14
-
 # Photos are reduced to this many pixels first: it evens out their grain.
 _WORKING_SIZE = 1024
 # What differs less from the paper, of 255 levels, is no ink.
 _LEAST_CONTRAST = 16
 # What has less than this share of the strongest ink is paper.
 _LEAST_INK = 0.2
+# What has less than this share of the strongest light is as if it had it.
+_LEAST_LIGHT = 0.2
+# A stroke has more than this share of the strongest ink. Half of it is what its
+# edges have where the box is centred: rounding is not to decide about them.
+_STRONG = 0.499
 # Share of the ink on each side that the box may miss: specks lie there.
 _SPECKS = 0.002
-# What scaling or JPEG may have done to a normalised digit, in pixels.
-_LARGEST_ERROR = 1
+# What scaling or JPEG may have done to a normalised digit, as a share of its
+# size; a pixel at least.
+_LARGEST_ERROR = 0.05
+# Strokes leave paper between them: less than this share of their box is ink.
+_MOST_INK = 0.7
 
 
-def read_digit(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image of one digit and normalises it as MNIST was made.
+@dataclasses.dataclass(frozen=True)
+class DigitFormat:
+    """How digits lie in images; as MNIST's do, unless something else is given.
 
-    The paper has to fill the picture: its colour is the median of the border.
-    Ink is what is darker, or what is lighter, whichever stands out more. It is
-    made light on black, scaled so that the longer side of its box is 20 pixels,
-    and centred by mass in 28x28 pixels, as [MNIST](
-    http://yann.lecun.com/exdb/mnist/) was. EXIF orientation is applied, and
+    "The original black and white (bilevel) images from NIST were size
+    normalized to fit in a 20x20 pixel box while preserving their aspect ratio
+    [...] the images were centered in a 28x28 image by computing the center of
+    mass of the pixels." ([MNIST](http://yann.lecun.com/exdb/mnist/))
+
+    Attributes:
+        image_size: Height and width in pixels.
+        ink_size: Height and width of the box that the ink fits. It is scaled
+            until its longer side is that of the box, and squeezed where its
+            other side then is longer than the box's.
+        by_mass: Whether the ink's centre of mass is in the middle, or else the
+            centre of its box. MNIST's centre of mass is at pixel 14, from 0, of
+            28, half a pixel past the middle.
+        light_paper: Whether ink is dark on light.
+
+    Example:
+
+    >>> DigitFormat((8, 8), ink_size=(8, 6), by_mass=False)
+    """
+
+    image_size: tuple[int, int] = (28, 28)
+    ink_size: tuple[int, int] = (20, 20)
+    by_mass: bool = True
+    light_paper: bool = False
+
+
+MNIST_FORMAT = DigitFormat()
+
+
+def read_digit(
+    path: str | os.PathLike, digit_format: DigitFormat = MNIST_FORMAT
+) -> np.ndarray:
+    """Reads an image of one digit and normalises it as a model's digits were.
+
+    The paper has to fill the picture: its colour is that of the border, and may
+    change across the picture as light falls off. A frame or ruled lines are
+    taken for ink. Ink is what is darker, or what is lighter, whichever stands
+    out more. It is scaled and centred as the ink of `digit_format`; an image
+    that is in this format stays as it is. EXIF orientation is applied, and
     transparent pixels lie on white, or on black where white shows no ink.
 
     Args:
         path: A file that Pillow can read, of any size up to Pillow's limit.
+        digit_format: As from `find_digit_format`, where the model learnt from
+            other images than MNIST's.
 
     Returns:
-        uint8 array of shape `(28, 28)`, 0 is paper and 255 ink.
+        uint8 array of shape `digit_format.image_size`; 0 is paper and 255 ink,
+        or the reverse with `light_paper`.
 
     Raises:
         InputError: If there is no readable image, or no ink on it.
@@ -61,39 +99,68 @@ def read_digit(path: str | os.PathLike) -> np.ndarray:
     """
     with unreadable_is_input_error(path):
         image = _open(path)
+    digit = _given_digit(image, digit_format)
+    if digit is not None:
+        return digit
     for paper in ("white", "black"):
         ink = _find_ink(_lay_on(image, paper))
         if ink is not None:
-            return _normalize(ink)
+            digit = _normalize(ink, digit_format)
+            return 255 - digit if digit_format.light_paper else digit
     raise InputError(
         f"{path} is blank; give a digit that stands out from its paper"
     )
 
 
-def in_mnist_format(images: np.ndarray) -> bool:
-    """Tells whether images look as `read_digit` gives them.
+def find_digit_format(images: np.ndarray) -> DigitFormat | None:
+    """Measures how digits lie in the images that a model learns from.
 
-    A model that learnt from such images has to be given such; one that learnt
-    from others, images like those.
+    For the model has to be given photos in the format of these.
 
     Args:
         images: uint8 array of shape `(n, height, width)` or `(n, height, width,
-            1)`.
+            channels)`.
 
     Returns:
-        bool, `True` if nine in ten images, or more, are of 28x28 pixels, with
-        light ink on black whose box has a longer side of 20 pixels and whose
-        centre of mass is the centre.
+        `DigitFormat`; `None` where the images are no strokes of ink on black or
+        white, or more than one in ten lie otherwise than the rest.
 
     Example:
 
-    >>> in_mnist_format(np.stack([read_digit("photo.jpg")]))
+    >>> (x_train, _), _ = load_mnist()
+    >>> find_digit_format(x_train[:4000]) == DigitFormat()
     True
     """
-    if images.shape[1:3] != (_IMAGE_SIZE, _IMAGE_SIZE):
-        return False
-    images = images.reshape(-1, _IMAGE_SIZE, _IMAGE_SIZE)
-    return bool(np.mean([_is_normalized(image) for image in images]) >= 0.9)
+    if images.ndim == 4:
+        if images.shape[-1] > 1:
+            return None
+        images = images[..., 0]
+    light_paper = on_light_paper(images)
+    inks = [_given_ink(image, light_paper) for image in images]
+    inks = [ink for ink in inks if ink.any()]
+    if not inks or np.median([_share_of_box(ink) for ink in inks]) > _MOST_INK:
+        return None
+    boxes = np.array([_box(ink) for ink in inks])
+    sizes = np.percentile(np.diff(boxes)[..., 0], 95, axis=0)
+    # Which of the two is always in the same place?
+    spread = [
+        np.var(
+            [
+                _centers(*pair, by_mass)
+                for pair in zip(inks, boxes, strict=True)
+            ],
+            axis=0,
+        ).sum()
+        for by_mass in (False, True)
+    ]
+    digit_format = DigitFormat(
+        (images.shape[1], images.shape[2]),
+        (round(sizes[0]), round(sizes[1])),
+        bool(spread[True] < spread[False]),
+        light_paper,
+    )
+    alike = sum(_lies_in(ink, digit_format) for ink in inks)
+    return digit_format if alike >= 0.9 * len(images) else None
 
 
 def on_light_paper(images: np.ndarray) -> bool:
@@ -120,17 +187,27 @@ def _border(pixels):
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-def _is_normalized(image):
-    ink = np.where(image < 255 * _LEAST_INK, 0, image)
-    if not ink.any():
-        return False
-    profiles = [ink.sum(axis=axis, dtype="float64") for axis in (0, 1)]
-    size = max(end - begin for begin, end in map(_extent, profiles))
-    centers = [np.average(np.arange(_IMAGE_SIZE), weights=p) for p in profiles]
-    return bool(
-        abs(size - _INK_SIZE) <= _LARGEST_ERROR
-        and np.abs(np.subtract(centers, _CENTER)).max() <= _LARGEST_ERROR
-    )
+def _given_ink(image, light_paper):
+    """The ink of an image on black, or else white, as of `_find_ink`."""
+    ink = image.astype("float32") / 255
+    ink = 1 - ink if light_paper else ink
+    return np.where(ink < _LEAST_INK, 0, ink)
+
+
+def _share_of_box(ink):
+    return np.mean(ink[_slices(_box(ink))] > 0)
+
+
+def _lies_in(ink, digit_format):
+    """Whether the ink of an image is in a format already."""
+    box = _box(ink)
+    length = max(last - first for first, last in box)
+    centers = _centers(ink, box, digit_format.by_mass)
+    errors = [
+        length - max(digit_format.ink_size),
+        *np.subtract(centers, _middle(digit_format)),
+    ]
+    return np.abs(errors).max() <= max(1, _LARGEST_ERROR * length)
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
@@ -211,6 +288,21 @@ def _open(path):
     return image
 
 
+def _given_digit(image, digit_format):
+    """The pixels of an image that is in a format, or else `None`."""
+    if image.size != digit_format.image_size[::-1]:
+        return None
+    pixels = _lay_on(image, "white").mean(axis=-1)
+    pixels = np.rint(pixels).clip(0, 255).astype("uint8")
+    if on_light_paper(pixels[None]) != digit_format.light_paper:
+        return None
+    ink = _given_ink(pixels, digit_format.light_paper)
+    # A faint one is made white.
+    if ink.max() < 0.9 or not _lies_in(ink, digit_format):
+        return None
+    return pixels
+
+
 def _to_levels(image):
     """Scales an image so that its largest value is 255.
 
@@ -246,11 +338,13 @@ def _find_ink(pixels):
         float32 array of shape `(height, width)`, from 0 for paper to 1 for the
         strongest ink; `None` if all is paper.
     """
-    border = _border(pixels)
-    paper = np.median(border, axis=0)
+    paper = _find_paper(pixels)
     # Grain and uneven light. The median, as ink may touch the border.
-    noise = 3 * np.median(np.abs(border - paper), axis=0)
+    noise = 3 * np.median(np.abs(_border(pixels - paper)), axis=0)
     lighter, darker = pixels - paper - noise, paper - pixels - noise
+    # Where there is less light, dark ink differs less from the paper.
+    light = paper / np.maximum(paper.max(axis=(0, 1)), 1)
+    darker /= np.maximum(light, _LEAST_LIGHT)
     ink = np.concatenate([lighter, darker], axis=-1)
     contrast = ink.max(axis=(0, 1))
     best = contrast.argmax()
@@ -260,30 +354,74 @@ def _find_ink(pixels):
     return np.where(ink < _LEAST_INK, 0, ink)
 
 
-def _normalize(ink):
-    """Brings ink to MNIST's size and place.
+def _find_paper(pixels):
+    """The paper behind the ink: its border, as a plane where light falls off.
+
+    Args:
+        pixels: float32 array of shape `(height, width, channels)`.
+
+    Returns:
+        float32 array of that shape.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.linspace(-1, 1, height)[:, None]
+    columns = np.linspace(-1, 1, width)
+    places = np.stack(np.broadcast_arrays(1.0, rows, columns), axis=-1)
+    at, border = _border(places), _border(pixels)
+    paper = np.broadcast_to(np.median(border, axis=0), pixels.shape)
+    # Ink may touch the border: it is far from the median, then from the plane.
+    for _ in range(2):
+        error = np.abs(border - _border(paper))
+        # Half a level is rounding.
+        near = error <= 3 * np.median(error, axis=0) + 0.5
+        planes = [
+            np.linalg.lstsq(at[n], values[n], rcond=None)[0]
+            for n, values in zip(near.T, border.T, strict=True)
+        ]
+        paper = (places @ np.stack(planes, axis=-1)).astype("float32")
+    # An even ground stays even: a last digit decides what is as faint as paper.
+    return paper.round(2)
+
+
+def _normalize(ink, digit_format):
+    """Brings ink to the size and place that it has in a format.
 
     Args:
         ink: float32 array of shape `(height, width)`, 0 is paper.
+        digit_format: `DigitFormat`.
 
     Returns:
-        uint8 array of shape `(28, 28)`.
+        uint8 array of shape `digit_format.image_size`, 0 is paper.
     """
-    rows, columns = _extent(ink.sum(axis=1)), _extent(ink.sum(axis=0))
+    box = _box(ink)
     inside = np.zeros_like(ink)
-    box = slice(*rows), slice(*columns)
-    inside[box] = ink[box]
-    size = max(rows[1] - rows[0], columns[1] - columns[0]) / _INK_SIZE
-    top, bottom = _frame(inside.sum(axis=1), *rows, size)
-    left, right = _frame(inside.sum(axis=0), *columns, size)
-    # The frame may lie outside the image, but by less than its own size.
-    pad = int(np.ceil(_IMAGE_SIZE * size))
-    image = Image.fromarray(np.pad(inside, pad)).resize(
-        (_IMAGE_SIZE, _IMAGE_SIZE),
+    inside[_slices(box)] = ink[_slices(box)]
+    lengths = [last - first for first, last in box]
+    scale = max(lengths) / max(digit_format.ink_size)
+    centers = _centers(inside, box, digit_format.by_mass)
+    frames, pads = [], []
+    for axis, count in enumerate(digit_format.image_size):
+        size = max(scale, lengths[axis] / digit_format.ink_size[axis])
+        begin = centers[axis] - _middle(digit_format)[axis] * size
+        # Moved where it would cut some ink off.
+        first, last = box[axis]
+        begin = np.clip(begin, last - count * size, first)
+        # The frame may lie outside the image, but by less than its own size.
+        pads.append(int(np.ceil(count * size)))
+        frames.append((begin + pads[-1], begin + pads[-1] + count * size))
+    (top, bottom), (left, right) = frames
+    image = Image.fromarray(np.pad(inside, [(pad, pad) for pad in pads]))
+    image = image.resize(
+        digit_format.image_size[::-1],
         Image.Resampling.BILINEAR,
-        box=(left + pad, top + pad, right + pad, bottom + pad),
+        box=(left, top, right, bottom),
     )
     return _stretch(np.asarray(image))
+
+
+def _box(ink):
+    """First and one past the last row of ink, and column."""
+    return [_extent(ink.sum(axis=1)), _extent(ink.sum(axis=0))]
 
 
 def _extent(profile):
@@ -297,22 +435,22 @@ def _extent(profile):
     return first, last + 1
 
 
-def _frame(profile, first, last, size):
-    """Lays MNIST's frame around ink, moved where it would cut some off.
+def _slices(box):
+    return tuple(slice(first, last) for first, last in box)
 
-    Args:
-        profile: float array of shape `(n,)`, the ink in each row or column.
-        first: int, where the ink begins.
-        last: int, one past its end.
-        size: float, what becomes one pixel, in pixels of the profile.
 
-    Returns:
-        Begin and end as floats, in pixels of the profile.
-    """
-    mass = (np.arange(len(profile)) + 0.5) @ profile / profile.sum()
-    begin = mass - (_CENTER + 0.5) * size
-    begin = np.clip(begin, last - _IMAGE_SIZE * size, first)
-    return begin, begin + _IMAGE_SIZE * size
+def _centers(ink, box, by_mass):
+    """Where the centre of mass is, or that of the box: row and column."""
+    if not by_mass:
+        return [(first + last) / 2 for first, last in box]
+    profiles = ink.sum(axis=1), ink.sum(axis=0)
+    return [(np.arange(len(p)) + 0.5) @ p / p.sum() for p in profiles]
+
+
+def _middle(digit_format):
+    """Where the centres are in images of a format."""
+    beside = 0.5 * digit_format.by_mass
+    return [count / 2 + beside for count in digit_format.image_size]
 
 
 def _stretch(ink):
@@ -321,5 +459,5 @@ def _stretch(ink):
     Returns:
         uint8 array of the shape of `ink`.
     """
-    white = np.median(ink[ink > ink.max() / 2])
+    white = np.median(ink[ink > ink.max() * _STRONG])
     return np.rint((ink / white).clip(0, 1) * 255).astype("uint8")

@@ -101,8 +101,9 @@ def _read_onnx(classifier, source):
     about = {
         "title": source.resolve().stem,
         "classNames": names,
-        "normalize": images["mnist_format"],
         "imageSize": images["image_size"],
+        "inkSize": images["ink_size"],
+        "inkByMass": images["ink_by_mass"],
         "lightPaper": images["light_paper"],
         "hasGenerator": generator.is_file(),
     }
@@ -144,7 +145,7 @@ def _describe(path):
         raise InputError(
             f"{path} takes images of several channels; the demo draws in one"
         )
-    return names, runs.complete_image_format(known)
+    return names, runs.complete_image_format(known, path)
 
 
 def _read(path):

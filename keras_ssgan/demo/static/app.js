@@ -70,14 +70,16 @@ const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities)
 
 // === You draw, it reads ===
 
-const paper = (about) => (!about.normalize && about.lightPaper ? 255 : 0);
+const paper = (about) => (about.lightPaper ? 255 : 0);
 
-/** Reduces a drawing, to dark ink where the model learnt from such. */
-function reduceAsLearnt(coverage, width, height, about) {
+/** Makes of a drawing an image like those that the model learnt from. */
+function prepare(coverage, width, height, about) {
   const [rows, columns] = about.imageSize;
   const size = { width: columns, height: rows };
-  const ink = reduce(coverage, width, height, size);
-  return ink.map((value) => Math.abs(paper(about) - value));
+  const ink = about.inkSize
+    ? normalize(coverage, width, height, about)
+    : reduce(coverage, width, height, size);
+  return ink?.map((value) => Math.abs(paper(about) - value));
 }
 
 function startReading(session, about) {
@@ -99,11 +101,7 @@ function startReading(session, about) {
     const [rows, columns] = about.imageSize;
     const coverage = pad.coverage();
     const isBlank = !coverage.some((value) => value > 0);
-    const bytes = isBlank
-      ? null
-      : about.normalize
-        ? normalize(coverage, width, height)
-        : reduceAsLearnt(coverage, width, height, about);
+    const bytes = isBlank ? null : prepare(coverage, width, height, about);
     const blank = new Uint8Array(rows * columns).fill(paper(about));
     show(at("seen"), bytes ?? blank, columns, rows);
     if (!bytes) return answer("Nothing drawn yet");
@@ -120,11 +118,11 @@ function startReading(session, about) {
   });
   at("undo").addEventListener("click", pad.undo);
   at("clear").addEventListener("click", pad.clear);
-  at("hint").textContent = about.normalize
-    ? "Draw with mouse, finger or pen, at any size and place."
+  at("hint").textContent = about.inkSize
+    ? "Draw with mouse, finger or pen, anywhere, but not too small for the pen."
     : "Draw with mouse, finger or pen; fill the whole square.";
-  at("seen-how").textContent = about.normalize
-    ? "Scaled and centred as in MNIST."
+  at("seen-how").textContent = about.inkSize
+    ? "Scaled and centred as what it learnt from."
     : "Your drawing, reduced.";
   read();
 }

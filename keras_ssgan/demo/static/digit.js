@@ -1,22 +1,24 @@
-// Brings a drawing to the size and place of MNIST's digits, number for number
-// as `keras_ssgan/datasets/photos.py` does with an image of it.
+// Brings a drawing to the size and place of the digits that a model learnt from,
+// number for number as `keras_ssgan/datasets/photos.py` does with an image of it.
 
-const INK_SIZE = 20;
-const IMAGE_SIZE = 28;
-// The pixel, from 0, where the images of MNIST have their centre of mass.
-const CENTER = 14;
 // What has less than this share of the strongest ink is paper.
 const LEAST_INK = 0.2;
 // What is fainter than this, of 1, is no ink.
 const LEAST_CONTRAST = 16 / 255;
+// A stroke has more than this share of the strongest ink. Half of it is what its
+// edges have where the box is centred: rounding is not to decide about them.
+const STRONG = 0.499;
 // Share of the ink on each side that the box may miss: specks lie there.
 const SPECKS = 0.002;
 
 /**
  * @param {Float32Array} coverage width x height, row by row; 0 is paper, 1 ink.
- * @returns {?Uint8Array} 28 x 28, 0 is paper and 255 ink; null without ink.
+ * @param {{imageSize: number[], inkSize: number[], inkByMass: boolean}} format
+ *   How digits lie: height and width of the image and of the box of the ink, and
+ *   what is in the middle, the centre of mass or of the box.
+ * @returns {?Uint8Array} Of that size, 0 is paper and 255 ink; null without ink.
  */
-export function normalize(coverage, width, height) {
+export function normalize(coverage, width, height, format) {
   const strongest = coverage.reduce((a, b) => Math.max(a, b), 0);
   if (strongest < LEAST_CONTRAST) return null;
   const ink = coverage.map((value) => {
@@ -34,15 +36,21 @@ export function normalize(coverage, width, height) {
     }
   }
   const inside = profiles(ink, width, height);
-  const scale = Math.max(bottom - top, right - left) / INK_SIZE;
-  const across = frame(inside.columns, left, right, scale);
-  const down = frame(inside.rows, top, bottom, scale);
+  const [inkHeight, inkWidth] = format.inkSize;
+  const [rows, columns] = format.imageSize;
+  const scale =
+    Math.max(bottom - top, right - left) / Math.max(inkHeight, inkWidth);
+  const down = Math.max(scale, (bottom - top) / inkHeight);
+  const across = Math.max(scale, (right - left) / inkWidth);
+  const { inkByMass } = format;
+  const x = frame(inside.columns, left, right, across, columns, inkByMass);
+  const y = frame(inside.rows, top, bottom, down, rows, inkByMass);
   return stretch(
     resample(
       ink,
       width,
-      weights(IMAGE_SIZE, across, scale),
-      weights(IMAGE_SIZE, down, scale),
+      weights(columns, x, across),
+      weights(rows, y, down),
     ),
   );
 }
@@ -89,11 +97,13 @@ function extent(profile) {
   return [first, last + 1];
 }
 
-/** Where MNIST's frame begins, moved where it would cut ink off. */
-function frame(profile, first, last, scale) {
+/** Where the image begins, moved where it would cut ink off. */
+function frame(profile, first, last, scale, count, byMass) {
   const moments = profile.map((ink, i) => ink * (i + 0.5));
-  const begin = sum(moments) / sum(profile) - (CENTER + 0.5) * scale;
-  return Math.min(Math.max(begin, last - IMAGE_SIZE * scale), first);
+  const center = byMass ? sum(moments) / sum(profile) : (first + last) / 2;
+  // MNIST's centre of mass is half a pixel past the middle.
+  const begin = center - (count / 2 + (byMass ? 0.5 : 0)) * scale;
+  return Math.min(Math.max(begin, last - count * scale), first);
 }
 
 /**
@@ -159,7 +169,7 @@ function scaled(taps) {
 /** Makes the stroke white, for a thin one gets faint when it is reduced. */
 function stretch(ink) {
   const strongest = Math.max(...ink);
-  const strong = ink.filter((value) => value > strongest / 2).sort();
+  const strong = ink.filter((value) => value > strongest * STRONG).sort();
   const middle = (strong.length - 1) / 2;
   const white = (strong[Math.floor(middle)] + strong[Math.ceil(middle)]) / 2;
   return toBytes(ink.map((value) => value / white));
