@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import json
 import re
@@ -19,6 +20,7 @@ from PIL import Image
 from PIL import ImageDraw
 
 from keras_ssgan import cli
+from keras_ssgan import sampling
 from keras_ssgan import settings
 from keras_ssgan.autodiff import BACKEND
 from keras_ssgan.demo.server import Server
@@ -154,6 +156,9 @@ def user(tmp_path, monkeypatch, smaller):
     for name in ("digit.png", "photo.jpg", "scans/1.png", "more/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo.save(tmp_path / name)
+    # Models that were trained so little are sure of nothing.
+    unsure = functools.partial(sampling.generate_by_class, confidence=0.1)
+    monkeypatch.setattr(sampling, "generate_by_class", unsure)
     # The demo ends as soon as it would serve.
     monkeypatch.setattr(Server, "serve_forever", lambda self: None)
     monkeypatch.setattr(webbrowser, "open", lambda url: None)

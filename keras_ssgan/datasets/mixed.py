@@ -202,7 +202,11 @@ class MixedDataset(keras.utils.PyDataset):
         self._order()
 
     def move_to(self, epoch: int) -> None:
-        """Moves to an epoch, counted from 0, that is to begin next."""
+        """Moves to an epoch that is to begin next.
+
+        Args:
+            epoch: int, counted from 0.
+        """
         if epoch != self.epoch:
             self.epoch = epoch
             self._drawn = set()
