@@ -211,11 +211,12 @@ def complete_image_format(
     Raises:
         InputError: If the sizes are none.
     """
-    size = known.get("image_size", [28, 28])
+    mnist_size = list(datasets.DigitFormat.image_size)
+    size = known.get("image_size", mnist_size)
     if "ink_size" in known:
         ink_size = known["ink_size"]
     # Earlier versions knew this one format, and the first ones the size alone.
-    elif known.get("mnist_format", size == [28, 28]):
+    elif known.get("mnist_format", size == mnist_size):
         ink_size = list(datasets.DigitFormat.ink_size)
     else:
         ink_size = None

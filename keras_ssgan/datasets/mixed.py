@@ -194,9 +194,8 @@ class MixedDataset(keras.utils.PyDataset):
         uncounted = self.workers > 1 or self.use_multiprocessing
         complete = uncounted or len(self._drawn) == len(self)
         if self._epoch_begun and complete:
-            self.epoch += 1
             self.first_batch = 0
-            self._drawn = set()
+            self.move_to(self.epoch + 1)
         self._epoch_begun = False
         # Here, so that the threads of the next epoch do not each do it.
         self._order()
