@@ -8,14 +8,12 @@ Example:
 """
 
 import argparse
-import json
 import pathlib
-import tempfile
 
 import numpy as np
 
 from benchmarks import report
-from benchmarks.launch import launch
+from benchmarks.launch import launch_replica
 
 # `(devices, processes)`; see docs/distribution.md for what there is not.
 LAYOUTS = {
@@ -90,10 +88,11 @@ def compare(backend, devices, processes, steps):
         the largest one of a figure of the history.
     """
     count = (devices or 1) * processes
-    many = [f"--devices={devices}"] if devices else []
-    many += ["--distribute"] if processes > 1 else []
-    state, history = _train(backend, many, processes, steps)
-    expected, other = _train(backend, [f"--dealt-to={count}"], 1, steps)
+    length = f"--steps={steps}"
+    state, trained = launch_replica(
+        backend, length, devices=devices, processes=processes
+    )
+    expected, other = launch_replica(backend, length, f"--dealt-to={count}")
     return {
         "backend": backend,
         "devices": devices or 1,
@@ -101,20 +100,10 @@ def compare(backend, devices, processes, steps):
         "values": sum(value.size for value in state),
         "largest_difference": _largest_difference(state, expected),
         "largest_difference_of_history": _largest_difference(
-            [history[name] for name in other], list(other.values())
+            [trained["history"][name] for name in other["history"]],
+            list(other["history"].values()),
         ),
     }
-
-
-def _train(backend, arguments, processes, steps):
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "replica"
-        arguments = [f"--output={path}", f"--steps={steps}", *arguments]
-        launch(["-m", "benchmarks.replica", *arguments], backend, processes)
-        with np.load(path.with_suffix(".npz")) as file:
-            state = list(file.values())
-        text = path.with_suffix(".json").read_text()
-    return state, json.loads(text)["history"]
 
 
 def _largest_difference(values, others):

@@ -1,9 +1,14 @@
 """Starts processes as the launcher of each backend would."""
 
+import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
+
+import numpy as np
 
 HOST = "127.0.0.1"
 
@@ -44,6 +49,32 @@ def launch(arguments, backend, processes=1):
         if process.returncode:
             raise RuntimeError(f"{arguments} failed:\n{text}")
     return printed
+
+
+def launch_replica(backend, *arguments, devices=None, processes=1):
+    """Trains by `benchmarks.replica`, in processes of its own.
+
+    Args:
+        backend: As in `launch`.
+        *arguments: str, further ones of the module.
+        devices: int, simulated devices of each process; `None` for one.
+        processes: int.
+
+    Returns:
+        The variables of both networks and optimizers, a list of arrays, and
+        the report, a dict.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "replica"
+        command = ["-m", "benchmarks.replica", f"--output={path}", *arguments]
+        if devices:
+            command.append(f"--devices={devices}")
+        if processes > 1:
+            command.append("--distribute")
+        launch(command, backend, processes)
+        with np.load(path.with_suffix(".npz")) as file:
+            state = list(file.values())
+        return state, json.loads(path.with_suffix(".json").read_text())
 
 
 def _jax_environments(processes):

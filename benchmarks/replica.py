@@ -1,7 +1,7 @@
 """A short training in a process of its own, on one or many devices.
 
-`scaling.py` times it, and the tests compare its weights. Devices of a CPU are
-simulated, which has to be settled before a backend starts.
+`scaling.py` times it; `devices.py` and the tests compare its weights. Devices
+of a CPU are simulated, which has to be settled before a backend starts.
 """
 
 import argparse

@@ -9,14 +9,12 @@ Example:
 """
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
-import tempfile
 
 from benchmarks import report
-from benchmarks.launch import launch
+from benchmarks.launch import launch_replica
 from keras_ssgan.settings import PRESETS
 
 # What is compiled or first allocated comes with the first two steps.
@@ -65,22 +63,15 @@ def _parse_args():
 
 
 def _time(args, backend, devices, processes):
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "replica"
-        arguments = [
-            *("-m", "benchmarks.replica"),
-            f"--output={path}",
-            f"--batch-size={args.batch_size}",
-            f"--steps={args.steps + WARM_UP}",
-        ]
-        if args.preset:
-            arguments.append(f"--preset={args.preset}")
-        if devices:
-            arguments.append(f"--devices={devices}")
-        if processes > 1:
-            arguments.append("--distribute")
-        launch(arguments, backend, processes)
-        timings = json.loads(path.with_suffix(".json").read_text())
+    arguments = [
+        f"--batch-size={args.batch_size}",
+        f"--steps={args.steps + WARM_UP}",
+    ]
+    if args.preset:
+        arguments.append(f"--preset={args.preset}")
+    _, timings = launch_replica(
+        backend, *arguments, devices=devices, processes=processes
+    )
     return timings["seconds"][WARM_UP:]
 
 

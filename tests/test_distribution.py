@@ -4,7 +4,6 @@ Device counts are settled when a backend starts, so what runs on several
 devices runs in processes of its own.
 """
 
-import json
 import os
 
 import keras
@@ -15,6 +14,7 @@ from keras import ops
 
 from benchmarks import replica
 from benchmarks.launch import launch
+from benchmarks.launch import launch_replica
 from keras_ssgan import datasets
 from keras_ssgan import distribution
 from keras_ssgan.errors import InputError
@@ -26,17 +26,9 @@ devices_alone = pytest.mark.skipif(BACKEND == "torch", reason="refused")
 processes_alone = pytest.mark.skipif(BACKEND == "tensorflow", reason="refused")
 
 
-def train_on(path, devices=None, processes=1):
+def train_on(**layout):
     """State and history of `replica.train` on several devices."""
-    arguments = ["-m", "benchmarks.replica", "--output", str(path)]
-    if devices:
-        arguments += ["--devices", str(devices)]
-    if processes > 1:
-        arguments += ["--distribute"]
-    launch(arguments, BACKEND, processes)
-    with np.load(path.with_suffix(".npz")) as file:
-        state = list(file.values())
-    report = json.loads(path.with_suffix(".json").read_text())
+    state, report = launch_replica(BACKEND, **layout)
     return state, report["history"]
 
 
@@ -59,14 +51,14 @@ def assert_like_one_device(results, devices):
 
 @devices_alone
 @pytest.mark.parametrize("devices", [2, 4, 8])
-def test_devices_of_one_process_update_as_one_device(devices, tmp_path):
-    results = train_on(tmp_path / "many", devices=devices)
+def test_devices_of_one_process_update_as_one_device(devices):
+    results = train_on(devices=devices)
     assert_like_one_device(results, devices)
 
 
 @processes_alone
-def test_two_processes_update_as_one_device(tmp_path):
-    results = train_on(tmp_path / "many", processes=2)
+def test_two_processes_update_as_one_device():
+    results = train_on(processes=2)
     assert_like_one_device(results, 2)
 
 
