@@ -25,6 +25,7 @@ import statistics
 from unittest import mock
 
 from benchmarks import report
+from keras_ssgan.scheduling import schedule_as_batch
 from keras_ssgan.settings import PRESETS
 
 PARTS = ("generator", "baseline")
@@ -33,6 +34,7 @@ COLUMNS = ("preset", "labels", "runs", "error", "labels alone", "minutes")
 
 def main():
     args = _parse_args()
+    schedule_as_batch()
     settings = [
         {"preset": preset, "labels": labels, "seed": seed}
         for preset, labels, seed in itertools.product(

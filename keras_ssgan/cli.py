@@ -21,6 +21,7 @@ from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
+from keras_ssgan.scheduling import schedule_as_batch
 from keras_ssgan.settings import presets
 from keras_ssgan.text_files import one_line
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nobody reads what it prints.
     """
     arguments = parse(argv)
+    schedule_as_batch()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("keras_ssgan").setLevel(
         logging.WARNING if arguments.quiet else logging.INFO

@@ -115,8 +115,10 @@ class Config:
         try:
             policy = keras.dtype_policies.get(self.dtype)
             is_float = keras.backend.is_float_dtype(policy.compute_dtype)
+            # Weights of 8 or 11 bits stay as they are after a small step.
+            is_coarse = policy.variable_dtype in ("bfloat16", "float16")
             # A quantised model is made of a trained one.
-            if policy.quantization_mode or not is_float:
+            if policy.quantization_mode or not is_float or is_coarse:
                 raise ValueError
         except (ValueError, TypeError):
             raise InputError(

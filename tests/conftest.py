@@ -24,6 +24,9 @@ from PIL import ImageDraw
 import keras_ssgan as ks
 from keras_ssgan import settings
 from keras_ssgan.augmentation import RandomAffine
+from keras_ssgan.scheduling import schedule_as_batch
+
+schedule_as_batch()
 
 TINY = dataclasses.replace(
     settings.PRESETS["compact"],

@@ -80,6 +80,9 @@ def test_unset_settings_are_those_of_the_preset():
         ({"epochs": 0}, "epochs has to be at least 1"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"dtype": "float31"}, "mixed_bfloat16"),
+        # It would train, to weights that hardly move.
+        ({"dtype": "bfloat16"}, "use float32, mixed_bfloat16"),
+        ({"dtype": "float16"}, "mixed_float16"),
         ({"dtype": "int8_from_float32"}, "mixed_bfloat16"),
         ({"dtype": "float8_from_float32"}, "mixed_bfloat16"),
         ({"dtype": "gptq/4/-1_from_float32"}, "mixed_bfloat16"),
