@@ -130,7 +130,9 @@ def export_classifier(
     Example:
 
     ```python
-    report = ks.export_classifier(gan, "digits", samples=x_test, labels=y_test)
+    report = ks.export_classifier(
+        gan, "digits", formats="onnx", samples=x_test, labels=y_test
+    )
     print(report["onnx"]["max_difference"])
     ```
     """

@@ -9,6 +9,8 @@ import tempfile
 _CACHE = tempfile.TemporaryDirectory(prefix="keras_ssgan_jax_cache_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# Compiling is what tests of small networks wait for: this halves it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # Threads wait for each other longer than they compute on networks this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
