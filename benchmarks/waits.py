@@ -5,7 +5,7 @@ As usual, TensorFlow may wait at the end of each epoch
 
 Example:
 
-    KERAS_BACKEND=tensorflow taskset --cpu-list 0 python -m benchmarks.waits
+    taskset --cpu-list 0 python -m benchmarks.waits
 """
 
 import argparse
@@ -13,10 +13,8 @@ import json
 import statistics
 import time
 
-import keras
-
-from benchmarks import launch
 from benchmarks import report
+from benchmarks.launch import launch
 
 POLICIES = ("usual", "batch")
 COLUMNS = ("scheduled", "fit, s", "of it the processor, s")
@@ -40,11 +38,11 @@ def main():
         f"--preset={args.preset}",
         f"--epochs={args.epochs}",
     ]
-    backend = keras.backend.backend()
     timings = {policy: [] for policy in POLICIES}
     for _ in range(args.rounds):
         for policy in POLICIES:
-            (text,) = launch.launch([*command, f"--policy={policy}"], backend)
+            arguments = [*command, f"--policy={policy}"]
+            (text,) = launch(arguments, "tensorflow")
             timings[policy].append(json.loads(text.splitlines()[-1]))
     rows = []
     for policy, rounds in timings.items():

@@ -14,8 +14,8 @@ def schedule_as_batch() -> None:
     and goes back to sleep, and everything waits for it: for up to as long again
     as the epoch took, at most a minute.
 
-    Before the threads are made, which inherit it. Work of any kind is as quick
-    as before. Only on Linux; elsewhere nothing happens.
+    To be called before the threads are made, which inherit it. Only on Linux;
+    elsewhere nothing happens.
     """
     if hasattr(os, "SCHED_BATCH"):
         # A container may forbid it.
