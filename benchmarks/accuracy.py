@@ -58,6 +58,7 @@ def _parse_args():
     parser.add_argument("--labels", type=report.counts, default=[100])
     parser.add_argument("--seeds", type=report.counts, default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, help="default: the preset's")
+    parser.add_argument("--labeled-per-batch", type=int, help="as for train")
     parser.add_argument("--dtype", default="float32", help="as for train")
     parser.add_argument(
         "--validation",
@@ -99,6 +100,7 @@ def _train(run, args):
     config = training.Config(
         dataset=args.dataset,
         epochs=args.epochs,
+        labeled_per_batch=args.labeled_per_batch,
         validation=args.validation,
         dtype=args.dtype,
         baseline="baseline" not in args.without,

@@ -98,6 +98,9 @@ def _torch_environments(processes):
             "WORLD_SIZE": str(processes),
             "RANK": str(i),
             "LOCAL_RANK": str(i),
+            # As many threads as there are cores, in each process, would wait
+            # for each other.
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         }
         for i in range(processes)
     ]

@@ -94,32 +94,34 @@ def dataset(tmp_path):
     return tmp_path / "data.npz"
 
 
-def make_table(dataset, output, *arguments):
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.accuracy", "--presets=compact"]
-        + [f"--dataset={dataset}", "--labels=20", "--epochs=1"]
-        + [f"--output={output}", *arguments],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    return json.loads((output / "table.json").read_text())
-
-
-def test_runs_without_the_generator_are_runs_of_their_own(dataset, tmp_path):
+@pytest.fixture
+def make_table(dataset, tmp_path, monkeypatch):
+    """Function of further arguments that gives the folder and its rows."""
     output = tmp_path / "table"
-    left_out = "--without=generator,baseline"
-    (row,) = make_table(dataset, output, "--seeds=0", left_out)
+
+    def make(*arguments):
+        command = ["accuracy", "--presets=tiny", f"--dataset={dataset}"]
+        command += ["--labels=20", "--epochs=1", f"--output={output}"]
+        monkeypatch.setattr(sys, "argv", [*command, *arguments])
+        accuracy.main()
+        return output, json.loads((output / "table.json").read_text())
+
+    return make
+
+
+def test_runs_without_the_generator_are_runs_of_their_own(make_table):
+    output, (row,) = make_table("--seeds=0", "--without=generator,baseline")
     assert row["labels alone"]["mean"] is None
     (run,) = output.glob("*/metrics.json")
-    assert run.parent.name == "compact-20-0-without-generator-without-baseline"
+    assert run.parent.name == "tiny-20-0-without-generator-without-baseline"
 
 
-def test_a_table_that_was_cut_short_is_finished(dataset, tmp_path):
+def test_a_table_that_was_cut_short_is_finished(make_table, tmp_path):
     """Runs that are there are not trained again."""
-    done = tmp_path / "table" / "compact-20-0"
+    done = tmp_path / "table" / "tiny-20-0"
     done.mkdir(parents=True)
-    (done / "metrics.json").write_text(json.dumps(run(20, 0, 2, 8)))
-    (row,) = make_table(dataset, tmp_path / "table", "--seeds=0,1")
+    finished = run(20, 0, 2, 8) | {"preset": "tiny"}
+    (done / "metrics.json").write_text(json.dumps(finished))
+    _, (row,) = make_table("--seeds=0,1")
     assert row["runs"] == 2
-    assert json.loads((done / "metrics.json").read_text()) == run(20, 0, 2, 8)
+    assert json.loads((done / "metrics.json").read_text()) == finished

@@ -62,6 +62,7 @@ def test_custom_networks(capsys):
     assert scores["accuracy"] > 0.15
 
 
+@pytest.mark.any_backend
 def test_swap_backend(tmp_path, capfd):
     other = "jax" if keras.backend.backend() == "torch" else "torch"
     arguments = ["--to", other, "--file", str(tmp_path / "swap.keras")]
