@@ -54,6 +54,29 @@ def count_channels(shape: tuple[int | None, ...]) -> int:
     return shape[3] if len(shape) == 4 else 1  # type: ignore[return-value]
 
 
+def check_weights_dtype(dtype: str) -> None:
+    """Checks that weights of a dtype can be trained.
+
+    Those of 8 or 11 bits stay as they are after a small step.
+
+    Args:
+        dtype: Name of the dtype that the variables have, whatever the layers
+            compute in.
+
+    Raises:
+        InputError: If it is `"bfloat16"` or `"float16"`.
+
+    Example:
+
+    >>> check_weights_dtype("float32")
+    """
+    if dtype in ("bfloat16", "float16"):
+        raise InputError(
+            f"weights of dtype {dtype!r} are too coarse for small steps; use "
+            "float32, mixed_bfloat16 or mixed_float16"
+        )
+
+
 def check_labels(
     labels: np.ndarray,
     num_classes: int | None,

@@ -255,7 +255,13 @@ class SemiSupervisedGAN(keras.Model):
             jit_compile: As in `keras.Model.compile`.
             auto_scale_loss: Whether the losses are scaled if the dtype policy
                 is `"mixed_float16"`, as in `keras.Model.compile`.
+
+        Raises:
+            InputError: If the weights are bfloat16 or float16, which small
+                steps do not move.
         """
+        for variable in self.trainable_variables:
+            checks.check_weights_dtype(variable.dtype)
         optimizer = AlternatingOptimizer(
             self._get_optimizer(
                 discriminator_optimizer, "discriminator", auto_scale_loss

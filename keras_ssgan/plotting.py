@@ -770,11 +770,12 @@ def confusion_matrix(
         font=_font(_TITLE_SIZE),
         anchor="ma",
     )
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    colours = _heat(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
     if counted:
-        _draw_cells(draw, (left, top), cell, matrix, shares)
+        _draw_cells(draw, (left, top), cell, matrix, colours)
     else:
-        picture.paste(_heat_map(shares, side), (left, top))
+        cells = colours.resize((side, side), Image.Resampling.BOX)
+        picture.paste(cells, (left, top))
     step = math.ceil((_TEXT_SIZE + 3) / cell)
     for i in range(0, classes, step):
         name, middle = names[i], (i + 0.5) * cell
@@ -810,12 +811,13 @@ def _draw_cells(
     corner: tuple[int, int],
     cell: float,
     matrix: np.ndarray,
-    shares: np.ndarray,
+    colours: Image.Image,
 ):
     left, top = corner
+    cells = np.asarray(colours).tolist()
     for (row, column), count in np.ndenumerate(matrix):
         x, y = left + column * cell, top + row * cell
-        colour = _heat(float(shares[row, column]))
+        colour = tuple(cells[row][column])
         # One pixel less than the cell leaves a white line to the next.
         draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=colour)
         draw.text(
@@ -827,19 +829,10 @@ def _draw_cells(
         )
 
 
-def _heat_map(shares: np.ndarray, side: int) -> Image.Image:
-    """A square of cells without lines, coloured as by `_heat`."""
+def _heat(shares: np.ndarray) -> Image.Image:
+    """A picture with a pixel per cell, in its colour."""
     levels = Image.fromarray(np.rint(255 * np.sqrt(shares)).astype("uint8"))
-    levels = levels.resize((side, side), Image.Resampling.BOX)
     return ImageOps.colorize(levels, _COLD, _HOT)
-
-
-def _heat(share: float) -> tuple[int, int, int]:
-    weight = math.sqrt(share)
-    return tuple(  # type: ignore[return-value]
-        round((1 - weight) * cold + weight * hot)
-        for cold, hot in zip(_COLD, _HOT, strict=True)
-    )
 
 
 def _readable_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:

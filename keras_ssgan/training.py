@@ -115,16 +115,15 @@ class Config:
         try:
             policy = keras.dtype_policies.get(self.dtype)
             is_float = keras.backend.is_float_dtype(policy.compute_dtype)
-            # Weights of 8 or 11 bits stay as they are after a small step.
-            is_coarse = policy.variable_dtype in ("bfloat16", "float16")
             # A quantised model is made of a trained one.
-            if policy.quantization_mode or not is_float or is_coarse:
+            if policy.quantization_mode or not is_float:
                 raise ValueError
         except (ValueError, TypeError):
             raise InputError(
                 f"dtype {self.dtype!r} cannot be trained in; use float32, "
                 "mixed_bfloat16 or mixed_float16"
             ) from None
+        checks.check_weights_dtype(policy.variable_dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
 import keras_ssgan as ks
+from keras_ssgan.errors import InputError
 
 BACKEND = keras.backend.backend()
 BATCH = 20
@@ -807,6 +808,13 @@ def test_mixed_precision_trains_close_to_float32(policy, partly_labeled):
         gan.trainable_weights, expected.trainable_weights, strict=True
     ):
         assert_allclose(weight.numpy(), reference.numpy(), atol=0.02)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16"])
+def test_weights_that_small_steps_do_not_move_are_not_trained(policy):
+    gan = ks.SemiSupervisedGAN.from_preset("tiny", dtype=policy)
+    with pytest.raises(InputError, match="use float32, mixed_bfloat16"):
+        gan.compile()
 
 
 def test_float16_gets_loss_scaling_and_float32_does_not(tiny_gan):
