@@ -10,6 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
+from keras_ssgan import export
 from keras_ssgan import runs
 from keras_ssgan import shipped
 from keras_ssgan import training
@@ -24,7 +25,8 @@ def main():
         model = type(gan).from_config(gan.get_config())
         model.set_weights(gan.get_weights())
     else:
-        model = runs.load_classifier(args.run)
+        # Not every processor has what a run was trained in.
+        model = export.float32_copy(runs.load_classifier(args.run))
     model.save(path)
     shipped.write_card(path, describe(args.run, model))
     print(f"Written to {path}")
@@ -57,10 +59,15 @@ def describe(run, model):
     counts, test = metrics["images"], metrics["test"]
     dataset = Path(config.dataset).name
     labels = counts["train_labels"] + counts["validation_labels"]
+    command = (
+        f"keras-ssgan train --dataset {dataset} --preset {config.preset} "
+        f"--labels {labels} --validation {config.validation} "
+        f"--epochs {config.epochs} --seed {config.seed} --dtype {config.dtype}"
+    )
+    if config.labeled_per_batch:
+        command += f" --labeled-per-batch {config.labeled_per_batch}"
     return {
-        "command": f"keras-ssgan train --dataset {dataset} --preset "
-        f"{config.preset} --labels {labels} --validation {config.validation} "
-        f"--epochs {config.epochs} --seed {config.seed}",
+        "command": command,
         "seed": config.seed,
         "data": f"{dataset}: {counts['train_images']} training images",
         "labels": labels,
