@@ -152,7 +152,7 @@ function addBar(name) {
 
 function startDrawing(generator, classifier, about) {
   const length = generator.inputMetadata[0].shape[1];
-  let latents = normals(0, length);
+  let latents;
 
   const draw = lastOf(at("drawn"), async () => {
     const tensor = new ort.Tensor("float32", latents, [1, length]);
