@@ -24,10 +24,13 @@ def main():
         # A fresh one of the same weights, without the optimizers' state.
         model = type(gan).from_config(gan.get_config())
         model.set_weights(gan.get_weights())
+        model.save(path)
     else:
-        # Not every processor has what a run was trained in.
-        model = export.float32_copy(runs.load_classifier(args.run))
-    model.save(path)
+        model = runs.load_classifier(args.run)
+        # In float32: not every processor has what a run was trained in.
+        export.export_classifier(
+            model, path.with_suffix(""), "keras", overwrite=True
+        )
     shipped.write_card(path, describe(args.run, model))
     print(f"Written to {path}")
 

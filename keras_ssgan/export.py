@@ -260,7 +260,7 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
             "path": str(new / path.name),
             "image_size": samples.shape[1:3],
         }
-        copy = float32_copy(model)
+        copy = _float32_copy(model)
         reference = _predict(copy, samples)
         _compare(
             "float32",
@@ -335,15 +335,8 @@ def _check_samples(model, samples):
     return samples.astype("uint8")
 
 
-def float32_copy(model: keras.Model) -> keras.Model:
-    """A copy that computes in float32, on the CPU, as all that is written does.
-
-    Args:
-        model: Functional `keras.Model` of stock layers, in any dtype policy.
-
-    Returns:
-        `keras.Model` of the same weights.
-    """
+def _float32_copy(model):
+    """The model in float32 on the CPU, as all that is written computes."""
 
     def clone(operation):
         config = operation.get_config()

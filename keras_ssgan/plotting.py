@@ -814,16 +814,15 @@ def _draw_cells(
     colours: Image.Image,
 ):
     left, top = corner
-    cells = np.asarray(colours).tolist()
     for (row, column), count in np.ndenumerate(matrix):
         x, y = left + column * cell, top + row * cell
-        colour = tuple(cells[row][column])
+        colour = colours.getpixel((column, row))
         # One pixel less than the cell leaves a white line to the next.
         draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=colour)
         draw.text(
             (x + cell / 2, y + cell / 2),
             str(count),
-            fill=_readable_on(colour) if count else _MUTED,
+            fill=_readable_on(colour) if count else _MUTED,  # type: ignore[arg-type]
             font=_font(_TEXT_SIZE),
             anchor="mm",
         )

@@ -451,14 +451,14 @@ def test_what_fails_its_check_is_not_left_behind(
 def test_the_model_itself_is_what_all_is_compared_with(
     gan, tmp_path, monkeypatch
 ):
-    copy = export.float32_copy
+    copy = export._float32_copy
 
     def copy_without_weights(model):
         copied = copy(model)
         copied.set_weights([0 * weight for weight in model.get_weights()])
         return copied
 
-    monkeypatch.setattr(export, "float32_copy", copy_without_weights)
+    monkeypatch.setattr(export, "_float32_copy", copy_without_weights)
     with pytest.raises(RuntimeError, match="float32 differs from the model"):
         ks.export.export_classifier(gan, tmp_path / "model", "keras")
     assert _left_in(tmp_path) == []
