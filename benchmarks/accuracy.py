@@ -5,7 +5,8 @@ is scored once on the test images. Called again, it goes on where it stopped.
 
 `--without generator` shows what the generator adds: in the same runs the
 discriminator's loss lacks its two terms on real and generated images, so that
-nothing of the generator reaches it. `--without baseline` takes half the time.
+nothing of the generator reaches it. `--without baseline` leaves out the network
+that learns from the labels alone, and `--without gan` all else.
 
 Example:
 
@@ -22,13 +23,14 @@ import itertools
 import json
 import pathlib
 import statistics
+import time
 from unittest import mock
 
 from benchmarks import report
 from keras_ssgan.scheduling import schedule_as_batch
 from keras_ssgan.settings import PRESETS
 
-PARTS = ("generator", "baseline")
+PARTS = ("gan", "generator", "baseline")
 COLUMNS = ("preset", "labels", "runs", "error", "labels alone", "minutes")
 
 
@@ -106,11 +108,27 @@ def _train(run, args):
         baseline="baseline" not in args.without,
         **run,
     )
+    if "gan" in args.without:
+        _train_on_labels_alone(config, folder)
+        return
     lacking = contextlib.nullcontext()
     if "generator" in args.without:
         lacking = without_generator()
     with lacking:
         training.train(config, folder, resume=folder.exists(), verbose=0)
+
+
+def _train_on_labels_alone(config, folder):
+    from keras_ssgan import training
+
+    split = training.load_split(config)
+    steps = config.epochs * len(training.mix(config, split))
+    start = time.perf_counter()
+    classifier = training.train_baseline(config, split, steps)
+    seconds = time.perf_counter() - start
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {"baseline": training.score(classifier, split.test)}
+    report.write(folder / "metrics.json", metrics | {"seconds": seconds})
 
 
 def without_generator():
@@ -156,23 +174,20 @@ def summarize(runs):
             "preset": preset,
             "labels": labels,
             "runs": len(group),
-            "error": _spread([_error(run["test"]) for run in group]),
-            "labels alone": _spread(
-                [_error(run["baseline"]) for run in group if "baseline" in run]
-            ),
+            "error": _spread_of_errors(group, "test"),
+            "labels alone": _spread_of_errors(group, "baseline"),
             "minutes": statistics.mean(run["seconds"] / 60 for run in group),
         }
         for (preset, labels), group in groups.items()
     ]
 
 
-def _error(report):
-    return 100 * report["errors"] / report["images"]
-
-
-def _spread(values):
-    if not values:
+def _spread_of_errors(group, part):
+    """In per cent, of the runs that have this part."""
+    reports = [run[part] for run in group if part in run]
+    if not reports:
         return {"mean": None, "std": None}
+    values = [100 * one["errors"] / one["images"] for one in reports]
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.mean(values), "std": deviation}
 

@@ -309,7 +309,7 @@ def train(
             "class_names": split.class_names,
             "images": counts,
             **runs.describe_images(some_images),
-            "test": _test(classifier, split.test, verbose),
+            "test": score(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,
             "backend": keras.backend.backend(),
@@ -323,7 +323,7 @@ def train(
                 "Now the same network on the labelled images alone, quietly"
             )
             baseline = train_baseline(config, split, steps)
-            metrics["baseline"] = _test(baseline, split.test, verbose)
+            metrics["baseline"] = score(baseline, split.test, verbose)
         _write_results(folder, gan, classifier, metrics)
     return metrics
 
@@ -598,7 +598,21 @@ def _tensorboard(folder):
     return keras.callbacks.TensorBoard(folder, write_graph=False)
 
 
-def _test(classifier, test, verbose):
+def score(
+    classifier: keras.Model,
+    test: tuple[np.ndarray, np.ndarray],
+    verbose: int | str = 0,
+) -> dict[str, Any]:
+    """What a classifier makes of test images.
+
+    Args:
+        classifier: As `SemiSupervisedGAN.classifier` gives it.
+        test: Images and their labels, as in `Split`.
+        verbose: As in `keras.Model.predict`.
+
+    Returns:
+        Dict as from `evaluation.classification_report`.
+    """
     images, labels = test
     probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
     return evaluation.classification_report(

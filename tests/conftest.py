@@ -1,9 +1,11 @@
 """What all tests share. The backend is chosen outside, by KERAS_BACKEND."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
 import tempfile
+from unittest import mock
 
 # Many tests compile the same step: JAX compiles it once for the session.
 _CACHE = tempfile.TemporaryDirectory(prefix="keras_ssgan_jax_cache_")
@@ -24,6 +26,7 @@ import pytest
 from PIL import ImageDraw
 
 import keras_ssgan as ks
+from keras_ssgan import export
 from keras_ssgan import settings
 from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.scheduling import schedule_as_batch
@@ -148,6 +151,32 @@ def copy_with_another_byte(model, folder):
     with path.open("ab") as file:
         file.write(b"!")
     return path
+
+
+@contextlib.contextmanager
+def converted_here():
+    """Exports are converted in this process, where its backend can.
+
+    One of their own, which is what users get and test_export.py has, takes
+    seconds to start.
+    """
+    run = export._run
+
+    def run_here(arguments, backend):
+        if arguments[0] == "-m" and backend == keras.backend.backend():
+            export._main(arguments[-1])
+        else:
+            run(arguments, backend)
+
+    with mock.patch.object(export, "_run", run_here):
+        yield
+
+
+@pytest.fixture
+def convert_here():
+    """All of a test as `converted_here`."""
+    with converted_here():
+        yield
 
 
 @pytest.fixture

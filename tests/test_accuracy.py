@@ -116,6 +116,14 @@ def test_runs_without_the_generator_are_runs_of_their_own(make_table):
     assert run.parent.name == "tiny-20-0-without-generator-without-baseline"
 
 
+def test_the_labels_alone_are_scored_as_beside_a_gan(make_table):
+    _, (beside,) = make_table("--seeds=0")
+    output, (alone,) = make_table("--seeds=0", "--without=gan")
+    assert alone["error"]["mean"] is None
+    assert alone["labels alone"] == beside["labels alone"]
+    assert (output / "tiny-20-0-without-gan" / "metrics.json").exists()
+
+
 def test_a_table_that_was_cut_short_is_finished(make_table, tmp_path):
     """Runs that are there are not trained again."""
     done = tmp_path / "table" / "tiny-20-0"

@@ -175,6 +175,7 @@ def test_a_model_without_such_a_layer_has_temperature_1():
     assert runs.temperature_of(model) == 1.0
 
 
+@pytest.mark.usefixtures("convert_here")
 def test_an_exported_classifier_has_its_temperature(tmp_path, tiny_data):
     import onnxruntime
 

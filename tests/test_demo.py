@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+from conftest import converted_here
 from PIL import Image
 
 import keras_ssgan as ks
@@ -351,7 +352,8 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def models(run):
     """Exports the run once for all tests of the page."""
-    return site.read_models(run)
+    with converted_here():
+        return site.read_models(run)
 
 
 @pytest.fixture(scope="module")
@@ -454,6 +456,7 @@ def test_a_classifier_alone_will_do(exported, tmp_path):
     assert not json.loads(files["/model.json"][1])["hasGenerator"]
 
 
+@pytest.mark.usefixtures("convert_here")
 def test_without_a_model_it_serves_those_that_come_with_the_package():
     import onnxruntime
 

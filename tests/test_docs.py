@@ -25,7 +25,10 @@ from keras_ssgan import settings
 from keras_ssgan.autodiff import BACKEND
 from keras_ssgan.demo.server import Server
 
-pytestmark = pytest.mark.any_backend
+pytestmark = [
+    pytest.mark.any_backend,
+    pytest.mark.usefixtures("convert_here"),
+]
 
 _ROOT = Path(__file__).parents[1]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]

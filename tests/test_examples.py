@@ -73,6 +73,7 @@ def test_swap_backend(tmp_path, capfd):
     assert float(difference[1]) < 1e-4
 
 
+@pytest.mark.usefixtures("convert_here")
 def test_export_and_serve(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["--epochs", "1", "--port", "0"]
