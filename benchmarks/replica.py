@@ -17,7 +17,8 @@ def main():
     args = _parse_args()
     # Read once, by JAX's first computation.
     os.environ["XLA_FLAGS"] = (
-        f"--xla_force_host_platform_device_count={args.devices or 1}"
+        os.environ.get("XLA_FLAGS", "")
+        + f" --xla_force_host_platform_device_count={args.devices or 1}"
     )
     import keras
 

@@ -25,6 +25,10 @@ from keras_ssgan import plotting
 from keras_ssgan import sampling
 from keras_ssgan.model import SemiSupervisedGAN
 
+# Training and going on with it, from the command line too, is what
+# test_training.py, test_resume.py and test_distribution.py have on each.
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture(scope="module")
 def npz(tmp_path_factory):
@@ -93,7 +97,6 @@ def test_package_runs_as_a_module():
     assert (result.returncode, result.stdout.strip()) == (0, "0.1.0")
 
 
-@pytest.mark.any_backend
 def test_backend_option_wins_over_the_environment(run, tmp_path):
     other = "torch" if keras.backend.backend() != "torch" else "jax"
     arguments = ["generate", str(run), "--output", str(tmp_path / "a.png")]

@@ -19,6 +19,7 @@ def _main_of(name):
     return module.main
 
 
+@pytest.mark.any_backend
 def test_article_mnist(tmp_path):
     rng = np.random.default_rng(0)
     dataset = tmp_path / "small.npz"
@@ -38,6 +39,7 @@ def test_article_mnist(tmp_path):
         assert grid.width > 5 * 64
 
 
+@pytest.mark.any_backend
 def test_your_own_images(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for folder, level in (("dark", 40), ("light", 200), ("unlabeled", 120)):
@@ -73,6 +75,7 @@ def test_swap_backend(tmp_path, capfd):
     assert float(difference[1]) < 1e-4
 
 
+@pytest.mark.any_backend
 @pytest.mark.usefixtures("convert_here")
 def test_export_and_serve(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
