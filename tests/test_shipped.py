@@ -13,7 +13,11 @@ from keras_ssgan import runs
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 
-MODELS = [shipped.CLASSIFIER, shipped.GENERATOR]
+MODELS = [
+    shipped.CLASSIFIER,
+    shipped.FOLDER / "mnist_12000_labels.keras",
+    shipped.GENERATOR,
+]
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
