@@ -19,9 +19,11 @@ batch (the sum of the mask, mean features, batch statistics) goes through
 `all_mean`.
 """
 
+import atexit
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +33,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssgan.errors import InputError
+from keras_ssgan.errors import RunStopped
 from keras_ssgan.types import Tensor
 
 BACKEND = keras.backend.backend()
@@ -102,12 +105,27 @@ def _jax_scope(devices, distribute):
         # `Dealt` does.
         auto_shard_dataset=False,
     )
-    with distribution.scope():
-        yield
+    try:
+        with distribution.scope():
+            yield
+    except RunStopped as stopped:
+        if distribute:
+            atexit.register(_leave, stopped.exit_code)
+        raise
     if distribute:
         # At the end of the process it would be too late: whoever is done first
         # waits there a few minutes for the others, and then ends them all.
         jax.distributed.shutdown()
+
+
+def _leave(exit_code):
+    """Ends the process before JAX does.
+
+    JAX would wait for the others, and they wait in their step for this one.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 @contextlib.contextmanager

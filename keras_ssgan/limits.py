@@ -28,6 +28,8 @@ MAX_EXPANSION = 100
 # Bytes of a zip archive's list of its members, at least 46 for each: 22,000
 # members, of which zipfile makes objects as it opens the archive.
 MAX_ZIP_DIRECTORY = 1 << 20
+# Bytes of a compressed shard's member, which is read whole to get at one image.
+MAX_COMPRESSED = 1 << 30
 
 # === Images ===
 # 67 megapixels, of up to 24 bytes each while an image is read: 1.6 GB.

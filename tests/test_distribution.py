@@ -4,6 +4,7 @@ Device counts are settled when a backend starts, so what runs on several
 devices runs in processes of its own.
 """
 
+import atexit
 import os
 
 import keras
@@ -18,6 +19,7 @@ from benchmarks.launch import launch_replica
 from keras_ssgan import datasets
 from keras_ssgan import distribution
 from keras_ssgan.errors import InputError
+from keras_ssgan.errors import RunStopped
 
 BACKEND = keras.backend.backend()
 TESTS = os.path.dirname(__file__)
@@ -92,6 +94,21 @@ def test_one_process_writes_and_prints(tmp_path):
     lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert len(lines) == 2
     assert (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="PyTorch does not wait")
+def test_a_process_that_is_stopped_waits_for_no_other(monkeypatch):
+    """At its end JAX would, for minutes."""
+    at_exit, exit_codes = [], []
+    monkeypatch.setattr(atexit, "register", lambda *call: at_exit.append(call))
+    monkeypatch.setattr(os, "_exit", exit_codes.append)
+    monkeypatch.setattr(keras.distribution, "initialize", lambda: None)
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(RunStopped), distribution.scope(distribute=True):
+        raise RunStopped("stopped", 130)
+    ((function, *arguments),) = at_exit
+    function(*arguments)
+    assert exit_codes == [130]
 
 
 # === Shards ===

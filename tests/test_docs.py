@@ -43,6 +43,7 @@ _SETS_UP = (
     "make test",
     "pip install ",
     "python -m keras_ssgan.demo.vendor",
+    "python -P -m keras_ssgan.demo.vendor",
 )
 _SEVERAL_DEVICES = ("--distribute", "--devices")
 

@@ -311,7 +311,7 @@ def test_labels_of_a_false_size_are_not_read(shard_folder):
 def test_a_member_that_unpacks_to_too_much_is_refused(
     shard_folder, monkeypatch
 ):
-    monkeypatch.setattr(shards, "_LARGEST_COMPRESSED", 1000)
+    monkeypatch.setattr(limits, "MAX_COMPRESSED", 1000)
     x, y = _images(80)
     np.savez_compressed(shard_folder / "train-00001.npz", x=x, y=y)
     assert "unpacks" in _refusal(shard_folder)

@@ -22,8 +22,6 @@ from keras_ssgan.errors import InputError
 # Compressed shards are shuffled, and kept, so many bytes at a time. Twice as
 # much is in memory where one group ends and the next begins.
 GROUP_BYTES = 1 << 27
-# More than that a compressed shard has to be read at once to get at one image.
-_LARGEST_COMPRESSED = 1 << 30
 
 # Of a label in memory, int32.
 _LABEL_BYTES = 4
@@ -323,10 +321,10 @@ def _member(archive, name):
     if len(found) != 1:
         raise ValueError(f"{len(found)} members are called {name}")
     (info,) = found
-    if _is_compressed(info) and info.file_size > _LARGEST_COMPRESSED:
+    if _is_compressed(info) and info.file_size > limits.MAX_COMPRESSED:
         raise InputError(
             f"{name} unpacks to {info.file_size} bytes, and at most "
-            f"{_LARGEST_COMPRESSED} are read at once; store smaller shards, "
+            f"{limits.MAX_COMPRESSED} are read at once; store smaller shards, "
             "or use np.savez"
         )
     limits.check_member(info)

@@ -27,7 +27,8 @@ INTEGRITY = (
 # several, without WebGPU.
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 FOLDER = Path(__file__).parent / "static" / "vendor"
-COMMAND = f"{sys.executable} -m keras_ssgan.demo.vendor"
+# `-P`: for the package that is installed, in a checkout of it too.
+COMMAND = f"{sys.executable} -P -m keras_ssgan.demo.vendor"
 
 
 def find(folder: Path = FOLDER) -> list[Path]:
