@@ -468,7 +468,9 @@ def test_minus_one_and_a_mask_of_zero_are_the_same(learned):
         learned["minus one, no mask"],
         strict=True,
     ):
-        np.testing.assert_array_equal(a, b)
+        # Programs of three inputs and of two: XLA may round them apart. A label
+        # that is not hidden moves a weight by up to 2e-4.
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_labels_that_are_not_hidden_change_the_result(learned):
