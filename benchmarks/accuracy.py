@@ -122,9 +122,8 @@ def _train_on_labels_alone(config, folder):
     from keras_ssgan import training
 
     split = training.load_split(config)
-    steps = config.epochs * len(training.mix(config, split))
     start = time.perf_counter()
-    classifier = training.train_baseline(config, split, steps)
+    classifier = training.train_baseline(config, split)
     seconds = time.perf_counter() - start
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {"baseline": training.score(classifier, split.test)}

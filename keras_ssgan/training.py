@@ -325,7 +325,7 @@ def train(
             _logger.info(
                 "Now the same network on the labelled images alone, quietly"
             )
-            baseline = train_baseline(config, split, steps)
+            baseline = train_baseline(config, split)
             metrics["baseline"] = score(baseline, split.test, verbose)
         _write_results(folder, gan, classifier, metrics)
     return metrics
@@ -511,24 +511,24 @@ def _is_streamed(split):
     return isinstance(split.train[0], datasets.StreamedImages)
 
 
-def train_baseline(config: Config, split: Split, steps: int) -> keras.Model:
+def train_baseline(config: Config, split: Split) -> keras.Model:
     """Trains the preset's discriminator on the labelled images alone.
 
     The same network from the same weights, the same optimizer and number of
     images, each labelled one many times; no unlabelled one and no generator.
+    The number is rounded up to whole epochs of at most 10,000 images, or of all
+    labelled ones if they are more.
 
     Args:
         config: A `Config`.
         split: A `Split`.
-        steps: int, steps of `config.batch_size` images that the GAN was
-            trained for; rounded up to whole epochs of at most 10,000 images,
-            or of all if they are more.
 
     Returns:
         A classifier, as `SemiSupervisedGAN.classifier` gives it, calibrated
         on the validation images.
     """
     keras.utils.set_random_seed(config.seed)
+    steps = config.epochs * len(mix(config, split))  # type: ignore[operator]
     gan = _build_gan(config, len(split.class_names), steps)
     images, labels = split.labeled
     if images.ndim == 3:

@@ -783,7 +783,7 @@ def given_to_export(monkeypatch):
     given = {}
 
     def export_classifier(model, path, **arguments):
-        given.update(arguments, model=model)
+        given.update(arguments)
         return {}
 
     monkeypatch.setattr(export, "export_classifier", export_classifier)
@@ -803,13 +803,12 @@ def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
     }
 
 
-def test_a_gan_alone_is_exported_and_knows_nothing_of_its_images(
+def test_an_export_knows_nothing_of_the_images_of_a_model_alone(
     run, tmp_path, given_to_export
 ):
     arguments = ["export", run / "gan.keras", "--output", tmp_path / "digits"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     assert given_to_export["metadata"] == {}
-    assert given_to_export["model"].name == "classifier"
 
 
 def test_an_export_is_compared_on_test_images_of_all_classes(
@@ -857,3 +856,10 @@ def test_a_generator_that_is_there_already_is_kept(run, tmp_path, capsys):
     arguments += ["--output", tmp_path / "digits"]
     assert f"{path} exists already" in _fails_with_one_line(arguments, capsys)
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"mine"
+
+
+def test_a_gan_is_exported_too(run, tmp_path):
+    arguments = ["export", run / "gan.keras", "--formats", "keras"]
+    arguments += ["--output", tmp_path / "digits"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert (tmp_path / "digits.keras").exists()

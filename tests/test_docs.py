@@ -42,7 +42,6 @@ _SETS_UP = (
     "make demo",
     "make test",
     "pip install ",
-    "python -m keras_ssgan.demo.vendor",
     "python -P -m keras_ssgan.demo.vendor",
 )
 _SEVERAL_DEVICES = ("--distribute", "--devices")

@@ -412,18 +412,18 @@ def test_generator_update_leaves_the_discriminator_alone(monkeypatch):
 # === What the labels must not tell ===
 
 
-@pytest.fixture(scope="module")
-def learned():
+def learn(names, **options):
     """All that three steps leave, by what the labels of the batches were.
 
     One GAN, put back to its start for each run.
     """
     gan = build_gan()
-    gan.compile()
+    gan.compile(**options)
     state = gan.variables + gan.optimizer.variables
     start = snapshot(state)
     results = {}
-    for name, change in LABEL_CHANGES.items():
+    for name in names:
+        change = LABEL_CHANGES[name]
         for images, labels, mask in build_batches(3):
             hidden = (labels < 0) | (mask == 0)
             gan.train_on_batch(images, *change(labels, hidden))
@@ -453,6 +453,12 @@ LABEL_CHANGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def learned():
+    names = LABEL_CHANGES.keys() - {"minus one, no mask"}
+    return learn(sorted(names))
+
+
 def test_hidden_labels_change_nothing(learned):
     for a, b in zip(
         learned["true labels, masked"],
@@ -462,15 +468,12 @@ def test_hidden_labels_change_nothing(learned):
         np.testing.assert_array_equal(a, b)
 
 
-def test_minus_one_and_a_mask_of_zero_are_the_same(learned):
-    for a, b in zip(
-        learned["true labels, masked"],
-        learned["minus one, no mask"],
-        strict=True,
-    ):
-        # Programs of three inputs and of two: XLA may round them apart. A label
-        # that is not hidden moves a weight by up to 2e-4.
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+def test_minus_one_and_a_mask_of_zero_are_the_same():
+    # XLA may round programs of two inputs and of three apart.
+    names = ["true labels, masked", "minus one, no mask"]
+    learned = learn(names, **CHEAPEST)
+    for a, b in zip(*learned.values(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_labels_that_are_not_hidden_change_the_result(learned):

@@ -259,7 +259,9 @@ def test_history_has_one_row_per_epoch(finished):
 
 def test_the_baseline_learns_from_the_labelled_images(config):
     split = training.load_split(config)
-    classifier = training.train_baseline(config, split, steps=300)
+    epochs = 300 // len(training.mix(config, split))
+    config = dataclasses.replace(config, epochs=epochs)
+    classifier = training.train_baseline(config, split)
     images, labels = split.test
     predictions = classifier.predict(images, verbose=0).argmax(-1)
     # Noisy prototypes: whatever learns from labels gets far above chance.
