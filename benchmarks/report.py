@@ -4,7 +4,9 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
+import subprocess
 import sys
 
 from benchmarks.operations import step_multiply_adds
@@ -126,7 +128,20 @@ def write(path, document):
 
 def describe_machine():
     """Dict of what the machine is."""
-    return {"platform": platform.platform(), "cpus": os.cpu_count()}
+    return {
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpus": _gpus(),
+    }
+
+
+def _gpus():
+    """Names of NVIDIA's GPUs, one each."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()
 
 
 def peak_mib():

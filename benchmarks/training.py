@@ -10,9 +10,11 @@ Example:
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
 import importlib.metadata
+import os
 import pathlib
 import platform
 import statistics
@@ -100,26 +102,34 @@ def _check(contestants, settings):
     What is believed is our step on the first backend, which the tests compare
     with an independent one.
     """
-    known = {}
+
+    def believed(contestant):
+        return dataclasses.replace(
+            contestant, backend=contestants[0].backend, name="ours"
+        )
 
     def losses_of(contestant):
-        if contestant not in known:
-            with Worker(contestant, settings, batch_size=None) as worker:
-                known[contestant] = worker.ask("losses")
-        return known[contestant]
+        with Worker(contestant, settings, batch_size=None) as worker:
+            try:
+                return worker.ask("losses")
+            except Unavailable as reason:
+                return reason
+
+    # Compiling takes longer than the steps, and a core or two each.
+    at_once = max(1, os.cpu_count() // 4)
+    asked = list(dict.fromkeys([*map(believed, contestants), *contestants]))
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        known = dict(zip(asked, pool.map(losses_of, asked), strict=True))
 
     able = []
     for contestant in contestants:
-        believed = dataclasses.replace(
-            contestant, backend=contestants[0].backend, name="ours"
-        )
-        try:
-            problems = disagreements(
-                losses_of(contestant), losses_of(believed), contestant.dtype
-            )
-        except Unavailable as reason:
-            print(f"{contestant} is unavailable: {reason}")
+        losses = known[contestant]
+        if isinstance(losses, Unavailable):
+            print(f"{contestant} is unavailable: {losses}")
             continue
+        problems = disagreements(
+            losses, known[believed(contestant)], contestant.dtype
+        )
         if problems:
             sys.exit("\n".join([f"{contestant} disagrees:", *problems]))
         print(f"{contestant} agrees")

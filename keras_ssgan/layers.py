@@ -16,54 +16,71 @@ from keras_ssgan.types import Tensor
 
 @keras.saving.register_keras_serializable("keras_ssgan")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, as a matrix product where pixels are few.
+    """`keras.layers.Conv2D`, as a matrix product where that is quicker.
 
     That is where windows lie side by side, and where a valid convolution has
-    an output smaller than its window. There XLA's gradients on a CPU take up to
-    100 times as long, and PyTorch copies the weights to transpose them.
-    Elsewhere it is `autodiff.conv`.
+    an output smaller than its window: there XLA's gradients on a CPU take up to
+    100 times as long, and PyTorch copies the weights to transpose them. With
+    XLA also where a window has no more numbers than there are filters, as one
+    of a grey image. Elsewhere it is `autodiff.conv`.
     """
 
     def call(self, inputs: Tensor) -> Tensor:
         if self.groups > 1 or not _is_plain(self, inputs):
             return super().call(inputs)
         kernel = ops.cast(self.kernel, self.compute_dtype)
-        outputs = self._convolve(inputs, kernel)
+        if self._is_product(inputs):
+            outputs = _convolve(inputs, kernel, self.strides[0], self.padding)
+        else:
+            outputs = autodiff.conv(inputs, kernel, self.strides, self.padding)
         if self.use_bias:
             outputs += self.bias
         return self.activation(outputs)
 
-    def _convolve(self, inputs, kernel):
-        size, strides = kernel.shape[0], self.strides[0]
-        height, width = inputs.shape[1:3]
-        if size == strides and not (height % size or width % size):
-            return _convolve_tiles(inputs, kernel)
-        if (
+    def _is_product(self, inputs):
+        size, stride = self.kernel_size[0], self.strides[0]
+        _, height, width, channels = inputs.shape
+        if size % stride or height % stride or width % stride:
+            return False
+        few_outputs = (
             self.padding == "valid"
-            and strides == 1
+            and stride == 1
             and size <= min(height, width)
             and max(height, width) < 2 * size - 1
-        ):
-            return _convolve_windows(inputs, kernel)
-        return autodiff.conv(inputs, kernel, self.strides, self.padding)
+        )
+        small_windows = (
+            autodiff.SMALL_WINDOWS_AS_PRODUCTS
+            and self.padding == "same"
+            and size**2 * channels <= self.filters
+        )
+        return size == stride or few_outputs or small_windows
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose`, as a matrix product without overlap.
+    """`keras.layers.Conv2DTranspose`, as a matrix product where it is quicker.
 
-    That is where the windows lie side by side, and where there is one pixel.
-    Elsewhere it is `autodiff.conv_transpose`.
+    That is where the windows lie side by side, where there is one pixel, and
+    with XLA where a window has far fewer numbers than a pixel has channels, as
+    one of a grey image. Elsewhere it is `autodiff.conv_transpose`.
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        size, strides = self.kernel_size[0], self.strides[0]
         if self.output_padding is not None or not _is_plain(self, inputs):
             return super().call(inputs)
+        size, stride = self.kernel_size[0], self.strides[0]
         kernel = ops.cast(self.kernel, self.compute_dtype)
         one_pixel = inputs.shape[1:3] == (1, 1) and self.padding == "valid"
-        if size == strides or (one_pixel and size > strides):
-            outputs = _spread_tiles(inputs, kernel)
+        small_windows = (
+            autodiff.SMALL_WINDOWS_AS_PRODUCTS
+            and self.padding == "same"
+            and size % stride == 0
+            and 4 * size**2 * self.filters <= inputs.shape[-1]
+        )
+        if one_pixel and size > stride:
+            outputs = _spread(inputs, kernel, size)
+        elif size == stride or small_windows:
+            outputs = _spread(inputs, kernel, stride)
         else:
             outputs = autodiff.conv_transpose(
                 inputs, kernel, self.strides, self.padding
@@ -196,41 +213,66 @@ def _is_plain(layer, inputs):
     )
 
 
-def _convolve_tiles(x, kernel):
-    """Convolution whose stride is its window's size."""
-    _, height, width, channels = x.shape
-    size, _, _, filters = kernel.shape
-    rows, columns = height // size, width // size
-    x = ops.reshape(x, (-1, rows, size, columns, size, channels))
+def _convolve(x, kernel, stride, padding):
+    """Convolution whose windows are `tiles` x `tiles` tiles of the stride."""
+    size, _, channels, filters = kernel.shape
+    tiles = size // stride
+    # === Windows ===
+    if padding == "same" and size > stride:
+        before = (size - stride) // 2
+        border = (before, size - stride - before)
+        x = ops.pad(x, ((0, 0), border, border, (0, 0)))
+    rows, columns = x.shape[1] // stride, x.shape[2] // stride
+    x = ops.reshape(x, (-1, rows, stride, columns, stride, channels))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    return _multiply(x, kernel, (rows, columns, filters))
+    x = ops.reshape(x, (-1, rows, columns, stride**2 * channels))
+    rows, columns = rows - tiles + 1, columns - tiles + 1
+    if tiles > 1:
+        windows = [
+            x[:, i : i + rows, j : j + columns]
+            for i in range(tiles)
+            for j in range(tiles)
+        ]
+        x = ops.concatenate(windows, axis=-1)
+
+    # === Product ===
+    shape = (tiles, stride, tiles, stride, channels, filters)
+    matrix = ops.transpose(ops.reshape(kernel, shape), (0, 2, 1, 3, 4, 5))
+    matrix = ops.reshape(matrix, (-1, filters))
+    y = ops.matmul(ops.reshape(x, (-1, matrix.shape[0])), matrix)
+    return ops.reshape(y, (-1, rows, columns, filters))
 
 
-def _convolve_windows(x, kernel):
-    """Valid convolution with stride 1."""
-    size = kernel.shape[0]
-    rows, columns = x.shape[1] - size + 1, x.shape[2] - size + 1
-    windows = [
-        x[:, i : i + rows, j : j + columns]
-        for i in range(size)
-        for j in range(size)
-    ]
-    windows = ops.concatenate(windows, axis=-1)
-    return _multiply(windows, kernel, (rows, columns, kernel.shape[-1]))
+def _spread(x, kernel, stride):
+    """Transposed convolution whose windows are tiles, as in `_convolve`.
 
-
-def _multiply(windows, kernel, shape):
-    matrix = ops.reshape(kernel, (-1, kernel.shape[-1]))
-    windows = ops.reshape(windows, (-1, matrix.shape[0]))
-    return ops.reshape(ops.matmul(windows, matrix), (-1, *shape))
-
-
-def _spread_tiles(x, kernel):
-    """Transposed convolution whose windows do not overlap."""
+    Where windows overlap, the padding is `"same"`.
+    """
     _, height, width, channels = x.shape
     size, _, filters, _ = kernel.shape
-    matrix = ops.transpose(ops.reshape(kernel, (-1, channels)))
+    tiles = size // stride
+    # === Product ===
+    shape = (tiles, stride, tiles, stride, filters, channels)
+    matrix = ops.transpose(ops.reshape(kernel, shape), (5, 0, 2, 1, 3, 4))
+    matrix = ops.reshape(matrix, (channels, -1))
     y = ops.matmul(ops.reshape(x, (-1, channels)), matrix)
-    y = ops.reshape(y, (-1, height, width, size, size, filters))
+    y = ops.reshape(y, (-1, height, width, tiles**2, stride**2 * filters))
+
+    # === Sum of the windows ===
+    last = tiles - 1
+    y = sum(
+        ops.pad(
+            y[:, :, :, i * tiles + j],
+            ((0, 0), (i, last - i), (j, last - j), (0, 0)),
+        )
+        if last
+        else y[:, :, :, 0]
+        for i in range(tiles)
+        for j in range(tiles)
+    )
+    rows, columns = height + last, width + last
+    y = ops.reshape(y, (-1, rows, columns, stride, stride, filters))
     y = ops.transpose(y, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(y, (-1, height * size, width * size, filters))
+    y = ops.reshape(y, (-1, rows * stride, columns * stride, filters))
+    top = (size - stride) // 2
+    return y[:, top : top + height * stride, top : top + width * stride]
