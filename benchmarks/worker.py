@@ -11,6 +11,7 @@ from benchmarks.inputs import draw_batches
 from benchmarks.inputs import initial_weights
 from benchmarks.peers import Unavailable
 from benchmarks.peers import build
+from keras_ssgan.scheduling import schedule_as_batch
 
 
 class Worker:
@@ -56,6 +57,9 @@ class Worker:
 
 
 def _serve(connection, contestant, settings, batch_size):
+    # As `keras-ssgan train` is: threads that interrupt each other on a few
+    # cores can take half as long again, now and then.
+    schedule_as_batch()
     # Before the first import of Keras, which reads it once.
     os.environ["KERAS_BACKEND"] = contestant.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
