@@ -329,13 +329,15 @@ def _tensorflow_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
 
 
 def _torch_batch_norm(x, gamma, beta, mean, variance, momentum, epsilon):
+    import torch
+
     outputs, batch_mean, batch_variance = _torch_normalizer().apply(
         x.float(), gamma, beta, epsilon
     )
     return (
         outputs.to(x.dtype),
-        mean * momentum + batch_mean * (1 - momentum),
-        variance * momentum + batch_variance * (1 - momentum),
+        torch.lerp(mean, batch_mean, 1 - momentum),
+        torch.lerp(variance, batch_variance, 1 - momentum),
     )
 
 
