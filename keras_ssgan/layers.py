@@ -260,16 +260,15 @@ def _spread(x, kernel, stride):
 
     # === Sum of the windows ===
     last = tiles - 1
-    y = sum(
-        ops.pad(
-            y[:, :, :, i * tiles + j],
-            ((0, 0), (i, last - i), (j, last - j), (0, 0)),
+    if last:
+        y = sum(
+            ops.pad(
+                y[:, :, :, i * tiles + j],
+                ((0, 0), (i, last - i), (j, last - j), (0, 0)),
+            )
+            for i in range(tiles)
+            for j in range(tiles)
         )
-        if last
-        else y[:, :, :, 0]
-        for i in range(tiles)
-        for j in range(tiles)
-    )
     rows, columns = height + last, width + last
     y = ops.reshape(y, (-1, rows, columns, stride, stride, filters))
     y = ops.transpose(y, (0, 1, 3, 2, 4, 5))
