@@ -518,7 +518,9 @@ def _write_onnx(model, path, job):
         {job["input"]: _axes(model.inputs[0])},
         {job["output"]: _axes(model.outputs[0])},
     )
-    metadata = {**job["metadata"], "labels": job["labels"]}
+    metadata = dict(job["metadata"])
+    if job["labels"]:  # A generator has none.
+        metadata["labels"] = job["labels"]
     onnx.helper.set_model_props(
         written, {key: json.dumps(value) for key, value in metadata.items()}
     )

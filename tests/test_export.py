@@ -310,6 +310,7 @@ def test_onnxruntime_draws_what_the_generator_draws(gan, tmp_path):
     assert report["onnx"]["max_difference"] <= report["onnx"]["tolerance"] == 1
     assert _left_in(tmp_path) == ["tiny_generator.onnx"]
     session = onnxruntime.InferenceSession(report["onnx"]["path"])
+    assert "labels" not in session.get_modelmeta().custom_metadata_map
     for count in (1, 6):
         latents = np.random.default_rng(3).standard_normal(
             (count, gan.latent_dim), dtype="float32"
