@@ -1,8 +1,8 @@
 """Memory, speed and waiting against the number of images that are streamed.
 
-Writes shards of generated images to a temporary folder, one size after the
-other, and deletes them again. Each measurement is a process of its own, so
-that each has a peak of its own.
+Writes shards of generated images, or a file each, to a temporary folder, one
+size after the other, and deletes them again. Each measurement is a process of
+its own, so that each has a peak of its own.
 
 Example:
 
@@ -20,6 +20,7 @@ import tempfile
 import time
 
 import numpy as np
+from PIL import Image
 
 from benchmarks import report
 
@@ -67,6 +68,7 @@ def _parse_args():
     add("--sizes", type=report.counts, default=[10_000, 100_000])
     add("--image-size", type=int, default=28, help="pixels (default: 28)")
     add("--compressed", action="store_true", help="np.savez_compressed")
+    add("--files", action="store_true", help="PNG files in place of shards")
     add(
         "--cold",
         action="store_true",
@@ -84,9 +86,11 @@ def _parse_args():
 
 def _measure_size(size, args):
     with tempfile.TemporaryDirectory() as folder:
-        write_shards(
-            pathlib.Path(folder), size, args.image_size, args.compressed
-        )
+        path = pathlib.Path(folder)
+        if args.files:
+            write_files(path, size, args.image_size)
+        else:
+            write_shards(path, size, args.image_size, args.compressed)
         row = {"images": size, **_run("pass", folder, args)}
         if args.steps:
             row |= _run("train", folder, args)
@@ -101,6 +105,7 @@ def _run(measure, folder, args):
     command += ["--measure", measure, "--folder", folder]
     command += ["--preset", args.preset, "--steps", str(args.steps)]
     command += ["--batches", str(args.batches)] if args.batches else []
+    command += ["--files"] * args.files
     output = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -108,9 +113,7 @@ def _run(measure, folder, args):
 
 
 def write_shards(folder, num_images, image_size, compressed=False):
-    """Writes shards of grey spots on black, which compress as digits do.
-
-    The first four pixels of an image are its number, little-endian.
+    """Writes shards of images, each with a label.
 
     Args:
         folder: `pathlib.Path`.
@@ -119,6 +122,36 @@ def write_shards(folder, num_images, image_size, compressed=False):
         compressed: Whether to use `np.savez_compressed`.
     """
     save = np.savez_compressed if compressed else np.savez
+    for start, x in _draw_images(num_images, image_size):
+        y = np.arange(start, start + len(x)) % 10
+        save(folder / f"train-{start // SHARD:05d}.npz", x=x, y=y)
+    save(folder / "test.npz", x=x[:100], y=y[:100])
+
+
+def write_files(folder, num_images, image_size):
+    """Writes images as PNG files, of which the first `LABELS` have a label.
+
+    Args:
+        folder: `pathlib.Path`.
+        num_images: int.
+        image_size: int, in pixels.
+    """
+    for name in [*map(str, range(10)), "unlabeled"]:
+        (folder / name).mkdir()
+    for start, x in _draw_images(num_images, image_size):
+        for number, pixels in enumerate(x, start):
+            name = str(number % 10) if number < LABELS else "unlabeled"
+            Image.fromarray(pixels).save(folder / name / f"{number:08d}.png")
+
+
+def _draw_images(num_images, image_size):
+    """Yields grey spots on black, which compress as digits do.
+
+    The first four pixels of an image are its number, little-endian.
+
+    Yields:
+        The number of the first image, and at most `SHARD` images.
+    """
     spot = slice(image_size // 4, -image_size // 4)
     rng = np.random.default_rng(0)
     for start in range(0, num_images, SHARD):
@@ -127,13 +160,11 @@ def write_shards(folder, num_images, image_size, compressed=False):
         x[:, spot, spot] = rng.integers(0, 256, x[:, spot, spot].shape)
         bytes_of = number.astype("<u4").view("uint8").reshape(-1, 4)
         x.reshape(len(x), -1)[:, :4] = bytes_of
-        y = number % 10
-        save(folder / f"train-{start // SHARD:05d}.npz", x=x, y=y)
-    save(folder / "test.npz", x=x[:100], y=y[:100])
+        yield start, x
 
 
 def _forget(folder):
-    for path in folder.iterdir():
+    for path in filter(pathlib.Path.is_file, folder.rglob("*")):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -145,9 +176,11 @@ def _forget(folder):
 def _open(args):
     from keras_ssgan import datasets
 
-    (images, labels), _ = datasets.load_shards(args.folder)
-    labels = datasets.hide_labels(labels, LABELS)
-    return images, labels
+    dataset = datasets.load(args.folder, stream=True)
+    labels = dataset.y_train
+    if not args.files:
+        labels = datasets.hide_labels(labels, LABELS)
+    return dataset, labels
 
 
 def _pass(args):
@@ -156,13 +189,15 @@ def _pass(args):
 
     before = report.peak_mib()
     start = time.perf_counter()
-    images, labels = _open(args)
+    dataset, labels = _open(args)
+    images = dataset.x_train
     data = datasets.MixedDataset(
         images, labels, BATCH_SIZE, labeled_per_batch=BATCH_SIZE // 2
     )
     opened = time.perf_counter() - start
     whole = images.groups(np.arange(1), np.random.default_rng(0)) is None
-    order = Order(len(images))
+    # Of files some are the test set, whose numbers no batch has.
+    order = Order(len(images) + len(dataset.x_test))
     start = time.perf_counter()
     num_batches = min(args.batches or len(data), len(data))
     for index in range(num_batches):
@@ -236,7 +271,7 @@ def _train(args):
     config = training.Config(
         dataset=str(args.folder),
         preset=args.preset,
-        labels=LABELS,
+        labels=None if args.files else LABELS,
         batch_size=BATCH_SIZE,
         stream=True,
     )
