@@ -84,6 +84,8 @@ _KINDS = {
     ),
     "keras.regularizers": keras.regularizers.Regularizer,
 }
+# What Keras calls the module of an optimizer under PyTorch.
+_TORCH_OPTIMIZER = "keras.src.backend.torch.optimizers.torch_"
 # "builtins" is what Keras writes for a function of its own.
 _FUNCTIONS = {
     "builtins": (keras.activations, keras.losses, keras.metrics),
@@ -101,6 +103,8 @@ def is_class(module: Any, name: str) -> bool:
         module: Name of the module, as a config gives it.
         name: Name of the class.
     """
+    if isinstance(module, str) and module.startswith(_TORCH_OPTIMIZER):
+        module = "keras.optimizers"
     if module in _KINDS:
         found = getattr(_module(module), name, None)
         return inspect.isclass(found) and issubclass(found, _KINDS[module])

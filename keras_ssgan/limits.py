@@ -56,8 +56,12 @@ IMAGE_FORMATS = (
 
 # === Text ===
 MAX_JSON_BYTES = 16 << 20
+# Objects and lists in it: a model's config has some for each of its layers.
+MAX_JSON_CONTAINERS = 1 << 18
 MAX_JSON_DEPTH = 100
-MAX_CSV_BYTES = 64 << 20
+MAX_CSV_BYTES = 16 << 20
+# Cells in it, each of some hundred bytes once it is read: 13,000 epochs.
+MAX_CSV_CELLS = 1 << 18
 # Characters in the name of a class.
 MAX_NAME_LENGTH = 256
 
@@ -72,8 +76,9 @@ MAX_MODEL_OPTIMIZERS = 3
 MAX_MODEL_CALLS = 50_000
 # Values that one layer may give for one image.
 MAX_LAYER_OUTPUT = 1 << 26
-# Largest number in the config of a metric, which makes arrays of it.
-MAX_METRIC_SIZE = 4096
+# Sum of the squares of all numbers in the configs of metrics, which make arrays
+# of them, such as a matrix of all classes by all classes.
+MAX_METRIC_VALUES = 1 << 24
 # Values of a model that its file does not hold: states of random generators.
 MAX_UNSAVED_VALUES = 1 << 16
 # Groups and arrays in an HDF5 file.

@@ -128,7 +128,7 @@ def _check_members(archive, size):
 
 def _check_config(config):
     """Every object of a known class, and no more of them than can be."""
-    num_objects = num_optimizers = 0
+    num_objects = num_optimizers = num_metric_values = 0
     rest = [(config, False)]
     while rest:
         value, in_metric = rest.pop()
@@ -142,10 +142,12 @@ def _check_config(config):
         elif isinstance(value, list):
             rest += [(child, in_metric) for child in value]
         elif in_metric and isinstance(value, int | float):
-            if abs(value) > limits.MAX_METRIC_SIZE:
-                raise ValueError(f"{value} is too large for a metric")
+            num_metric_values += value * value
     if num_objects > limits.MAX_MODEL_OBJECTS:
         raise ValueError(f"it is made of {num_objects:,} objects")
+    # Not ">", since NaN is a number to JSON.
+    if not num_metric_values <= limits.MAX_METRIC_VALUES:
+        raise ValueError("its metrics are too large")
     if num_optimizers > limits.MAX_MODEL_OPTIMIZERS:
         raise ValueError(f"{num_optimizers:,} of its models are compiled")
     if _count_calls(config) > limits.MAX_MODEL_CALLS:
@@ -165,6 +167,12 @@ def _check_object(config):
         if not isinstance(inner, dict) or inner.get("dtype") not in DTYPES:
             raise ValueError("an array has no dtype of numbers")
         return
+    if name == "Normalization" and inner.get("mean") is not None:
+        # Keras repeats it as often as the input is long, before any check.
+        raise ValueError(
+            "a Normalization has a mean that it was given; adapt it to data, "
+            "or use Rescaling"
+        )
     key = inner if name == "function" else config.get("registered_name", name)
     if not isinstance(key, str | None) or not isinstance(name, str):
         raise ValueError("an object has no name")

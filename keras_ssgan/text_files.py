@@ -1,6 +1,7 @@
 """Reading, and showing, text that anyone may have written."""
 
 import csv
+import io
 import json
 import os
 import unicodedata
@@ -65,19 +66,29 @@ def parse_json(text: str | bytes) -> Any:
         What it stands for.
 
     Raises:
-        ValueError: If it is no JSON, too large or nested too deeply.
+        ValueError: If it is no JSON, too large or nested too deeply, or holds
+            too many objects.
     """
     if len(text) > limits.MAX_JSON_BYTES:
         raise ValueError(f"it holds more than {limits.MAX_JSON_BYTES:,} bytes")
+    if isinstance(text, bytes):
+        text = text.decode()
+    if text.count("[") + text.count("{") > limits.MAX_JSON_CONTAINERS:
+        raise ValueError("it holds too many objects and lists")
     try:
         content = json.loads(text)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     level = [content]
     for _ in range(limits.MAX_JSON_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
         if not level:
             return content
+        level = [
+            child
+            for parent in level
+            for child in _children(parent)
+            if isinstance(child, dict | list)
+        ]
     raise ValueError(_TOO_DEEP)
 
 
@@ -119,13 +130,19 @@ def parse_csv_rows(text: str) -> list[dict]:
         List of one dict per row, from column to cell.
 
     Raises:
-        ValueError: If it is no CSV, or its rows are of different lengths.
+        ValueError: If it is no CSV, too large, or its rows are of different
+            lengths.
     """
-    lines = text.splitlines()
+    rows, num_cells = [], 0
     try:
-        header, *rows = csv.reader(lines) if lines else [[]]
+        for row in csv.reader(io.StringIO(text, newline="")):
+            rows.append(row)
+            num_cells += max(1, len(row))
+            if num_cells > limits.MAX_CSV_CELLS:
+                raise ValueError("it holds too many cells")
     except csv.Error as error:
         raise ValueError(str(error)) from None
+    header, *rows = rows or [[]]
     if any(len(row) != len(header) for row in rows):
         raise ValueError("its rows are of different lengths")
     return [dict(zip(header, row, strict=True)) for row in rows]

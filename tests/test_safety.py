@@ -1,8 +1,10 @@
 """Hostile files, one by one: refused in one line, before memory is taken."""
 
+import functools
 import gzip
 import io
 import json
+import math
 import os
 import resource
 import struct
@@ -400,6 +402,29 @@ def test_a_hostile_config_is_damaged(tmp_path, content):
     )
 
 
+def test_json_of_endless_objects_is_not_parsed():
+    with pytest.raises(ValueError, match="too many objects and lists"):
+        text_files.parse_json("[" + "[]," * limits.MAX_JSON_CONTAINERS + "0]")
+
+
+def test_a_batch_size_does_not_get_to_fill_the_memory():
+    images, labels = np.zeros((30, 2, 2), "uint8"), np.arange(30) % 10
+    labels[10:] = -1
+    # Each of 20 batches would repeat the labelled images to fill itself.
+    mix = functools.partial(
+        datasets.MixedDataset,
+        batch_size=10**12,
+        labeled_per_batch=10**12 - 1,
+    )
+    assert_refused(mix, images, labels, match="lower labeled_per_batch")
+
+
+@pytest.mark.parametrize("line", ["0\n", "\n", "0,0,0\n", "," * 100 + "\n"])
+def test_csv_of_endless_cells_is_not_read_to_its_end(line):
+    with pytest.raises(ValueError, match="too many cells"):
+        text_files.parse_csv_rows(line * (limits.MAX_CSV_CELLS + 1))
+
+
 def test_huge_json_is_not_parsed(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_JSON_BYTES", 1000)
     (tmp_path / "config.json").write_text(" " * 1000 + "{}")
@@ -494,6 +519,14 @@ def test_a_good_model_loads_as_keras_loads_it(model_file):
     ours, theirs = saving.load_model(path), keras.saving.load_model(path)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_compiled_with_an_optimizer_of_keras_loads(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.save(tmp_path / "plain.keras")
+    loaded = saving.load_model(tmp_path / "plain.keras")
+    assert type(loaded.optimizer) is type(model.optimizer)
 
 
 def test_a_lambda_layer_is_refused_whatever_is_set_globally(tmp_path):
@@ -612,20 +645,37 @@ def test_arrays_in_a_config_have_a_dtype_of_numbers(write_model):
     array = {"value": ["a"] * 100, "dtype": "S1000000000"}
     layer = layer_config(
         "keras.layers",
-        "Normalization",
-        mean={"class_name": "__numpy__", "config": array},
+        "Rescaling",
+        scale={"class_name": "__numpy__", "config": array},
     )
     path = write_model(layer=layer)
     assert_refused(saving.load_model, path, match="dtype of numbers")
 
 
-def test_a_metric_does_not_get_to_make_a_huge_array(write_model, model_file):
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [layer_config("keras.metrics", "AUC", num_thresholds=10**9)],
+        [layer_config("keras.metrics", "AUC", num_thresholds=math.nan)],
+        # Each of them a matrix of 2000 x 2000.
+        [layer_config("keras.metrics", "MeanIoU", num_classes=2000)] * 5,
+    ],
+)
+def test_metrics_do_not_get_to_make_huge_arrays(
+    write_model, model_file, metrics
+):
     config = json.loads(model_file[1]["config.json"])
-    config["compile_config"] = {
-        "metrics": [layer_config("keras.metrics", "AUC", num_thresholds=10**9)]
-    }
+    config["compile_config"] = {"metrics": metrics}
     path = write_model({"config.json": json.dumps(config)})
-    assert_refused(saving.load_model, path, match="too large for a metric")
+    assert_refused(saving.load_model, path, match="metrics are too large")
+
+
+def test_a_mean_that_would_be_repeated_is_refused(write_model):
+    layer = layer_config(
+        "keras.layers", "Normalization", mean=0.5, variance=1.0
+    )
+    path = write_model(layer=layer)
+    assert_refused(saving.load_model, path, match="Normalization has a mean")
 
 
 @pytest.mark.parametrize(

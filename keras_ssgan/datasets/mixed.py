@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.datasets import streams
@@ -110,6 +111,12 @@ class MixedDataset(keras.utils.PyDataset):
         self._labeled = streams.compact(np.flatnonzero(self.y >= 0), len(x))
         self._unlabeled = streams.compact(np.flatnonzero(self.y < 0), len(x))
         self.labeled_per_batch = self._resolve_share(labeled_per_batch)
+        # They are repeated, and then put in order.
+        limits.check_memory(
+            2 * self._count_labeled_slots() * self._labeled.itemsize,
+            "the order of an epoch's labelled images",
+            "lower labeled_per_batch",
+        )
         _check_integer("initial_batch", initial_batch, at_least=0)
         if initial_batch >= self._count_batches():
             raise InputError(
