@@ -112,7 +112,7 @@ def train(preset=None, batch_size=16, steps=3, dealt_to=None):
 
 def _build(preset):
     import keras_ssgan as ks
-    from keras_ssgan.augmentation import RandomDistortion
+    from keras_ssgan.augmentation import RandomAffine
 
     if preset:
         return ks.SemiSupervisedGAN.from_preset(preset, seed=0)
@@ -129,7 +129,7 @@ def _build(preset):
         discriminator,
         generator,
         consistency=1.0,
-        augmentation=RandomDistortion(elastic=0.03, seed=2),
+        augmentation=RandomAffine(seed=2),
         ema_momentum=0.9,
         seed=3,
     )

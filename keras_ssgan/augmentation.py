@@ -4,20 +4,13 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_ssgan import distribution
 from keras_ssgan.types import Tensor
 
-# Points along each axis that elastic changes are drawn at: a standard
-# deviation of the smoothing apart, so that what lies between is smooth, too.
-_GRID = 8
 
-
-def warp(
-    images: Tensor, transforms: Tensor, offsets: Tensor | None = None
-) -> Tensor:
+def sample_affine(images: Tensor, transforms: Tensor) -> Tensor:
     """Images under affine maps, with bilinear interpolation.
 
     Where a map leaves the image, the nearest pixel on its edge is taken: what
@@ -30,9 +23,6 @@ def warp(
         transforms: Float tensor of shape `(6, batch)`, for each image `a0, a1,
             a2, b0, b1, b2`: the output pixel `(x, y)` is taken from `(a0 x +
             a1 y + a2, b0 x + b1 y + b2)` of the input.
-        offsets: Float tensor of shape `(2, batch, height, width)`, in pixels:
-            what is added to each output pixel's `x` and `y` first. `None` for
-            nothing.
 
     Returns:
         Tensor like `images`.
@@ -40,8 +30,6 @@ def warp(
     batch_size, height, width, channels = ops.shape(images)
     x = ops.reshape(ops.arange(width, dtype="float32"), (1, 1, -1))
     y = ops.reshape(ops.arange(height, dtype="float32"), (1, -1, 1))
-    if offsets is not None:
-        x, y = x + offsets[0], y + offsets[1]
     a0, a1, a2, b0, b1, b2 = ops.unstack(ops.reshape(transforms, (6, -1, 1, 1)))
     from_x = ops.clip(a0 * x + a1 * y + a2, 0.0, width - 1.0)
     from_y = ops.clip(b0 * x + b1 * y + b2, 0.0, height - 1.0)
@@ -69,28 +57,20 @@ def warp(
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
-class RandomDistortion(keras.layers.Layer):
-    """Rotates, scales, shears, moves and bends each image a little, at random.
+class RandomAffine(keras.layers.Layer):
+    """Rotates, scales, shears and moves each image a little, at random.
 
-    All of it is composed into one map, so that each image is interpolated
-    once; a chain of `keras.layers.RandomRotation`, `RandomElasticTransform` and
-    their like would blur it (and cost) once a layer. The amounts of the affine
-    changes are drawn uniformly from `[-amount, amount]`, anew for every image.
-    What comes in at the border repeats the image's edge.
-
-    The elastic change moves each pixel by a random amount of its own, much like
-    that of its neighbours: normal numbers, smoothed by a Gaussian whose
-    standard deviation is a seventh of the image (Simard et al. 2003, "Best
-    Practices for Convolutional Neural Networks Applied to Visual Document
-    Analysis", section 2, where it is 4 of 29 pixels).
+    The four are composed into one map, so that each image is interpolated
+    once; a chain of `keras.layers.RandomRotation` and its like would blur it
+    (and cost) once a layer. Each amount is drawn uniformly from `[-amount,
+    amount]`, anew for every image. What comes in at the border repeats the
+    image's edge.
 
     Args:
         rotation: float, degrees.
         scale: float, share of the size; 0.1 is from 90 % to 110 %.
         shear: float, share of the height by which the rows move apart.
         translation: float, share of the size, along both axes.
-        elastic: float, share of the size, along both axes: the standard
-            deviation of a pixel's own move. 0 for none.
         seed: int. Defaults to a random one.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -108,7 +88,6 @@ class RandomDistortion(keras.layers.Layer):
         scale: float = 0.06,
         shear: float = 0.06,
         translation: float = 0.04,
-        elastic: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -119,7 +98,6 @@ class RandomDistortion(keras.layers.Layer):
         self.scale = scale
         self.shear = shear
         self.translation = translation
-        self.elastic = elastic
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -128,10 +106,7 @@ class RandomDistortion(keras.layers.Layer):
             return images
         batch_size, height, width, _ = ops.shape(images)
         transforms = self._draw_transforms(batch_size, height, width)
-        offsets = None
-        if self.elastic:
-            offsets = self._draw_offsets(batch_size, height, width)
-        return warp(images, transforms, offsets)
+        return sample_affine(images, transforms)
 
     def _draw_transforms(self, batch_size, height, width):
         """Maps from output to input pixels, `(6, batch)`."""
@@ -164,21 +139,6 @@ class RandomDistortion(keras.layers.Layer):
         b2 = center_y + move_y - b0 * center_x - b1 * center_y
         return ops.stack([a0, a1, a2, b0, b1, b2])
 
-    def _draw_offsets(self, batch_size, height, width):
-        """Smooth moves along x and y, `(2, batch, height, width)`."""
-        numbers = distribution.draw(
-            keras.random.normal,
-            (2, batch_size, _GRID, _GRID),
-            axis=1,
-            seed=self.seed_generator,
-        )
-        smooth = ops.matmul(
-            ops.matmul(_smoothing(height), numbers),
-            ops.transpose(_smoothing(width)),
-        )
-        scales = [self.elastic * width, self.elastic * height]
-        return ops.reshape(ops.array(scales), (2, 1, 1, 1)) * smooth
-
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
@@ -189,22 +149,5 @@ class RandomDistortion(keras.layers.Layer):
             "scale": self.scale,
             "shear": self.shear,
             "translation": self.translation,
-            "elastic": self.elastic,
             "seed": self.seed,
         }
-
-
-def _smoothing(size):
-    """Weights that spread normal numbers smoothly over an axis.
-
-    Those of a Gaussian around each point of the grid, scaled so that the sums,
-    too, have a variance of 1.
-
-    Returns:
-        Float32 tensor of shape `(size, _GRID)`.
-    """
-    points = np.linspace(0, size - 1, _GRID)
-    distances = (np.arange(size)[:, np.newaxis] - points) / (size / 7)
-    weights = np.exp(-np.square(distances) / 2)
-    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return ops.convert_to_tensor(weights, "float32")

@@ -13,7 +13,7 @@ from keras import ops
 from keras_ssgan import checks
 from keras_ssgan import distribution
 from keras_ssgan import losses
-from keras_ssgan.augmentation import RandomDistortion
+from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
@@ -63,9 +63,9 @@ class SemiSupervisedGAN(keras.Model):
             disagreement on an image that is changed twice at random
             (`losses.consistency_loss`). 0 is without it.
         augmentation: `keras.layers.Layer` that changes real images in training
-            but not their class, such as `augmentation.RandomDistortion`; it
-            takes and gives images like the discriminator's. `None` for none;
-            what consistency compares then differs by dropout alone.
+            but not their class, such as `augmentation.RandomAffine`; it takes
+            and gives images like the discriminator's. `None` for none; what
+            consistency compares then differs by dropout alone.
         learning_rate: float, or a
             `keras.optimizers.schedules.LearningRateSchedule`, of the two Adams
             which `compile` makes unless it is given others.
@@ -195,7 +195,7 @@ class SemiSupervisedGAN(keras.Model):
         if settings.augmentation is not None:
             kwargs.setdefault(
                 "augmentation",
-                RandomDistortion(**settings.augmentation, seed=next(seeds)),
+                RandomAffine(**settings.augmentation, seed=next(seeds)),
             )
         kwargs.setdefault("learning_rate", settings.learning_rate)
         kwargs.setdefault("ema_momentum", settings.ema_momentum)

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ssgan.augmentation import warp
+from keras_ssgan.augmentation import sample_affine
 from keras_ssgan.types import Tensor
 
 # Images that each is joined to.
@@ -172,7 +172,7 @@ def upright(images: Tensor) -> Tensor:
             )
         ]
     )
-    return warp(images, transforms)
+    return sample_affine(images, transforms)
 
 
 def image_features(images: Tensor) -> Tensor:

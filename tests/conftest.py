@@ -31,7 +31,7 @@ from PIL import ImageDraw
 import keras_ssgan as ks
 from keras_ssgan import export
 from keras_ssgan import settings
-from keras_ssgan.augmentation import RandomDistortion
+from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.scheduling import schedule_as_batch
 
 schedule_as_batch()
@@ -99,10 +99,7 @@ def new_gan(seed=0, **compile_arguments):
     Eager on TensorFlow, which would trace for a second what is run twice.
     """
     keras.utils.set_random_seed(seed)
-    gan = build_tiny_gan(
-        consistency=1.0,
-        augmentation=RandomDistortion(elastic=0.03, seed=seed),
-    )
+    gan = build_tiny_gan(consistency=1.0, augmentation=RandomAffine(seed=seed))
     compile_arguments.setdefault(
         "run_eagerly", keras.backend.backend() == "tensorflow"
     )

@@ -586,7 +586,7 @@ def test_a_lambda_layer_is_refused_whatever_is_set_globally(tmp_path):
             activation={"class_name": "__lambda__", "config": {"value": ""}},
         ),
         # Checked under one name, it would be looked up under another.
-        layer_config("keras.layers", "Softmax", "keras_ssgan>RandomDistortion"),
+        layer_config("keras.layers", "Softmax", "keras_ssgan>RandomAffine"),
         {"class_name": "Lambda", "config": {"function": ["", None, None]}},
     ],
     ids=range(13),
