@@ -19,7 +19,7 @@ from benchmarks.launch import launch_replica
 LAYOUTS = {
     "jax": [(2, 1), (4, 1), (8, 1), (None, 2)],
     "tensorflow": [(2, 1), (4, 1), (8, 1)],
-    "torch": [(None, 2)],
+    "torch": [(None, 2), (None, 4), (None, 8)],
 }
 HEADS = (
     "backend",
