@@ -103,12 +103,14 @@ def is_class(module: Any, name: str) -> bool:
         module: Name of the module, as a config gives it.
         name: Name of the class.
     """
-    if isinstance(module, str) and module.startswith(_TORCH_OPTIMIZER):
+    if not isinstance(module, str):
+        return False
+    if module.startswith(_TORCH_OPTIMIZER):
         module = "keras.optimizers"
     if module in _KINDS:
         found = getattr(_module(module), name, None)
         return inspect.isclass(found) and issubclass(found, _KINDS[module])
-    return isinstance(module, str) and name in _NAMES.get(module, ())
+    return name in _NAMES.get(module, ())
 
 
 def is_function(module: Any, name: str) -> bool:

@@ -83,22 +83,20 @@ def parse_json(text: str | bytes) -> Any:
     for _ in range(limits.MAX_JSON_DEPTH):
         if not level:
             return content
-        level = [
-            child
-            for parent in level
-            for child in _children(parent)
-            if isinstance(child, dict | list)
-        ]
+        level = [child for parent in level for child in _containers(parent)]
     raise ValueError(_TOO_DEEP)
 
 
 _TOO_DEEP = f"it is nested more than {limits.MAX_JSON_DEPTH} deep"
 
 
-def _children(value):
+def _containers(value):
+    """The objects and lists right within a value."""
     if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+        value = value.values()
+    elif not isinstance(value, list):
+        return []
+    return [child for child in value if isinstance(child, dict | list)]
 
 
 def read_json_object(path: str | os.PathLike) -> dict:
