@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import AutocastScope
 
 from keras_ssgan import autodiff
 from keras_ssgan import layers
@@ -157,8 +158,8 @@ def build_generator(
     return keras.Model(inputs, images, name=name)
 
 
-# Layers of which a call in float32 is no more than their `call`: they have no
-# layers within, and make no masks.
+# Layers of which a call is no more than their `call`, and a change of dtypes:
+# they have no layers within, and make no masks.
 _PLAIN_LAYERS = {
     keras.layers.InputLayer,
     keras.layers.Activation,
@@ -180,7 +181,7 @@ def run_in_training(network: keras.Model, inputs: Tensor) -> Any:
     Keras prepares each call of a layer: it converts the arguments, binds them
     to the signature, looks for masks, opens scopes. Where that is done again in
     every step, it takes longer than what small layers compute, and networks of
-    plain layers in float32 go without.
+    plain layers go without.
 
     Args:
         network: Functional `keras.Model`.
@@ -189,10 +190,7 @@ def run_in_training(network: keras.Model, inputs: Tensor) -> Any:
     Returns:
         The outputs of the network.
     """
-    is_plain = all(
-        type(layer) in _PLAIN_LAYERS and layer.dtype_policy.name == "float32"
-        for layer in network.layers
-    )
+    is_plain = all(type(layer) in _PLAIN_LAYERS for layer in network.layers)
     if not (is_plain and autodiff.RUNS_IN_PYTHON):
         return network(inputs, training=True)
     outputs = network._run_through_graph(inputs, operation_fn=_unprepared)
@@ -205,10 +203,18 @@ def _unprepared(operation):
     if not isinstance(operation, keras.Layer):
         return operation
 
-    def call(*args, **kwargs):
+    def convert(x):
+        if isinstance(x, list):
+            return [convert(part) for part in x]
+        return ops.cast(x, operation.compute_dtype)
+
+    def call(x, **kwargs):
         if "training" in operation.call_signature_parameters:
             kwargs["training"] = True
-        return operation.call(*args, **kwargs)
+        if operation.compute_dtype == operation.variable_dtype:
+            return operation.call(convert(x), **kwargs)
+        with AutocastScope(operation.compute_dtype):
+            return operation.call(convert(x), **kwargs)
 
     return call
 

@@ -307,7 +307,9 @@ def train(call, network, inputs):
 
 def weigh(outputs):
     outputs = keras.tree.flatten(outputs)
-    return sum(ops.sum(ops.sin(x)) for x in outputs), outputs
+    return sum(
+        ops.sum(ops.sin(ops.cast(x, "float32"))) for x in outputs
+    ), outputs
 
 
 def assert_trains_as_keras(build_network, policy="float32"):
@@ -333,6 +335,20 @@ def test_networks_run_in_training_as_keras_calls_them(preset, name, policy):
     def build_network(policy):
         gan = ks.SemiSupervisedGAN.from_preset(preset, dtype=policy, seed=0)
         return getattr(gan, name)
+
+    assert_trains_as_keras(build_network, policy)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_networks_of_keras_own_layers_run_in_training_in_their_dtypes(policy):
+    def build_network(policy):
+        inputs = keras.Input((6, 6, 2))
+        # A dilated convolution is Keras' own within ours.
+        x = ks.layers.Conv2D(4, 3, dilation_rate=2, dtype=policy)(inputs)
+        x = ks.layers.BatchNormalization(dtype=policy)(x)
+        x = keras.layers.GlobalAveragePooling2D(dtype=policy)(x)
+        logits = keras.layers.Dense(3, dtype=policy)(x)
+        return keras.Model(inputs, [x, logits])
 
     assert_trains_as_keras(build_network, policy)
 
