@@ -67,8 +67,13 @@ def _parse_args():
     add = parser.add_argument
     add("--sizes", type=report.counts, default=[10_000, 100_000])
     add("--image-size", type=int, default=28, help="pixels (default: 28)")
-    add("--compressed", action="store_true", help="np.savez_compressed")
-    add("--files", action="store_true", help="PNG files in place of shards")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--compressed", action="store_true", help="np.savez_compressed"
+    )
+    kind.add_argument(
+        "--files", action="store_true", help="PNG files in place of shards"
+    )
     add(
         "--cold",
         action="store_true",

@@ -37,14 +37,12 @@ class Target:
         seeds: Function that returns valid inputs, a list of bytes.
         parse: Function of an input and an empty folder to write it to.
         inputs: Share of a run's inputs; a slow parser gets few.
-        seconds: The longest that one input may take.
         megabytes: The most that the process may grow by over the whole run.
     """
 
     seeds: Callable[[], list]
     parse: Callable[[bytes, Path], object]
     inputs: float = 1.0
-    seconds: float = 1.0
     megabytes: int = 512
 
 
@@ -440,19 +438,17 @@ TARGETS = {
         lambda: [line.encode() for line in _COMMANDS], _parse_arguments, 0.3
     ),
     "hdf5": Target(lambda: _member_seeds("model.weights.h5"), _parse_hdf5),
-    "model": Target(_model_seeds, _parse_model, 0.02, 10, 2048),
+    "model": Target(_model_seeds, _parse_model, 0.1, 2048),
     "model_config": Target(
         lambda: _member_seeds("config.json"),
         functools.partial(_parse_member, "config.json"),
-        0.02,
-        10,
+        0.1,
         2048,
     ),
     "model_weights": Target(
         lambda: _member_seeds("model.weights.h5"),
         functools.partial(_parse_member, "model.weights.h5"),
-        0.02,
-        10,
+        0.1,
         2048,
     ),
 }
