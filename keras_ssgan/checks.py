@@ -99,6 +99,10 @@ def check_labels(
 
     >>> check_labels(np.array([3, -1, 9]), num_classes=10, num_images=3)
     """
+    if labels is None:
+        raise InputError(
+            "there are no labels; pass y, with -1 for each image that has none"
+        )
     if not isinstance(labels, np.ndarray):
         raise InputError(
             f"labels must be a NumPy array, not {type(labels).__name__}; "

@@ -157,7 +157,6 @@ def _train(arguments):
 
 
 def _evaluate(arguments):
-    from keras_ssgan import datasets
     from keras_ssgan import evaluation
     from keras_ssgan import report
     from keras_ssgan import runs
@@ -165,9 +164,9 @@ def _evaluate(arguments):
     if arguments.output is not None:
         _refuse_existing(arguments.output)
     model = runs.load_classifier(arguments.model)
-    name = _dataset_of(arguments) or "mnist"
-    dataset = datasets.load(name)
-    _check_fit(model, dataset, arguments.model, name)
+    if arguments.dataset is None and not arguments.model.is_dir():
+        arguments.dataset = "mnist"
+    name, dataset = _load_dataset(arguments, model)
     probabilities = model.predict(
         dataset.x_test, batch_size=256, verbose=_verbosity(arguments)
     )
@@ -195,18 +194,37 @@ def _evaluate(arguments):
         print(f"Written to {arguments.output}: report.md and its pictures")
 
 
-def _dataset_of(arguments):
-    """The dataset that is asked for, or that of the run."""
+def _load_dataset(arguments, model):
+    """The dataset that is asked for, or that of the run, and its name.
+
+    Refuses one of other classes or channels than the model's, and that of a
+    run if its images are no longer those that were held out.
+    """
+    from keras_ssgan import datasets
+    from keras_ssgan import runs
     from keras_ssgan import training
 
-    if arguments.dataset is None and arguments.model.is_dir():
-        return training.read_config(arguments.model).dataset
-    return arguments.dataset
+    path = arguments.model
+    if arguments.dataset is not None:
+        dataset = datasets.load(arguments.dataset)
+        _check_fit(model, dataset, path, arguments.dataset)
+        return arguments.dataset, dataset
+    config = training.read_config(path)
+    dataset = datasets.load(config.dataset, config.stream)
+    _check_fit(model, dataset, path, config.dataset)
+    if runs.load_fingerprint(path) not in (None, dataset.fingerprint()):
+        raise InputError(
+            f"{config.dataset} has changed since {path} was trained, and its "
+            "test images may be among those that were trained on; give "
+            f"--dataset {config.dataset} to take them all the same"
+        )
+    return config.dataset, dataset
 
 
 def _check_fit(model, dataset, path, name):
     """Refuses a dataset of other classes or channels than the model's."""
     from keras_ssgan import checks
+    from keras_ssgan import runs
 
     for things, of_model, of_dataset in (
         ("classes", model.output_shape[-1], dataset.num_classes),
@@ -221,6 +239,14 @@ def _check_fit(model, dataset, path, name):
                 f"{path} is for {of_model} {things} and {name} has "
                 f"{of_dataset}; give --dataset what it was trained with"
             )
+    if path.is_dir():
+        names = runs.load_class_names(path, dataset.num_classes)
+        for ours, theirs in zip(names, dataset.class_names, strict=True):
+            if ours != theirs:
+                raise InputError(
+                    f"a class of {path} is {ours} where that of {name} is "
+                    f"{theirs}; give --dataset what it was trained with"
+                )
 
 
 def _predict(arguments):
@@ -235,14 +261,11 @@ def _predict(arguments):
             f"{path} takes images in colour, and predict reads them in grey; "
             "load it with keras.saving.load_model"
         )
-    digit_format = None if arguments.as_is else runs.load_digit_format(path)
+    read = datasets.read_image if arguments.as_is else runs.image_reader(path)
     files, pixels, exit_code = [], [], 0
     for file in datasets.find_images(images):
         try:
-            if digit_format is None:
-                pixels.append(datasets.read_image(file))
-            else:
-                pixels.append(datasets.read_digit(file, digit_format))
+            pixels.append(read(file))
             files.append(file)
         except InputError as error:
             # As ls does: the others are answered.
@@ -350,7 +373,6 @@ def _generate_by_class(gan, arguments):
 
 
 def _export(arguments):
-    from keras_ssgan import datasets
     from keras_ssgan import export
     from keras_ssgan import runs
     from keras_ssgan.datasets import streams
@@ -362,10 +384,9 @@ def _export(arguments):
         if not arguments.overwrite:
             # Before the classifier is written.
             _refuse_existing(export.generator_file(arguments.output))
-    name = _dataset_of(arguments)
     samples = labels = None
-    if name is not None:
-        dataset = datasets.load(name)
+    if arguments.dataset is not None or arguments.model.is_dir():
+        _, dataset = _load_dataset(arguments, model)
         samples = streams.some(dataset.x_test, EXPORT_SAMPLES)
         labels = streams.some(dataset.y_test, EXPORT_SAMPLES)
     report = export.export_classifier(
@@ -568,10 +589,10 @@ def _add_predict(commands):
     add(
         "--as-is",
         action="store_true",
-        help="leave the images as they are, in grayscale, as is done for a run "
-        "whose own were no digits on an even ground; otherwise what stands out "
-        "from the paper, which has to fill the picture, is scaled and centred "
-        "as the ink of the run's images",
+        help="leave the images as they are, in grayscale; otherwise what "
+        "stands out from the paper, which has to fill the picture, is scaled "
+        "and centred as the ink of the run's images, or, where those were no "
+        "digits on an even ground, images are brought to their size",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON lines")

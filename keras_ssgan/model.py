@@ -521,22 +521,22 @@ class SemiSupervisedGAN(keras.Model):
         Raises:
             InputError: If arrays are given that are no images or labels, or
                 images of other channels or labels of other classes than the
-                networks', also as a `MixedDataset`.
+                networks', also as a `MixedDataset` or `validation_data`.
         """
-        if isinstance(x, np.ndarray):
-            checks.check_images(x)
-            self._check_channels(x)
-            checks.check_labels(y, self.num_classes, len(x))
-        elif isinstance(x, MixedDataset):
+        self._check_labeled_images(x, y)
+        if isinstance(x, MixedDataset):
             # The rest of it has been checked.
             self._check_channels(x.x)
             checks.check_labels(x.y, self.num_classes)
         signature = inspect.signature(super().fit)
         arguments = signature.bind(x, y, *args, **kwargs).arguments
-        if arguments.get("validation_data") is not None:
+        validation_data = arguments.get("validation_data")
+        if validation_data is not None:
+            if isinstance(validation_data, (tuple, list)):
+                self._check_labeled_images(*validation_data[:2])
             arguments |= distribution.deal_validation(
                 self,
-                arguments["validation_data"],
+                validation_data,
                 arguments.get("validation_batch_size"),
             )
         if isinstance(x, MixedDataset):
@@ -546,6 +546,56 @@ class SemiSupervisedGAN(keras.Model):
             arguments["callbacks"] = [first, *used]
         arguments["x"] = distribution.deal(self, x)
         return super().fit(**arguments)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Scores labelled images, as `keras.Model.evaluate`.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`; images without a label do not count.
+            *args: As in `keras.Model.evaluate`.
+            **kwargs: As in `keras.Model.evaluate`.
+
+        Returns:
+            `loss`, the cross-entropy over the K classes, and `accuracy`, as a
+            list of float, or a dict with `return_dict=True`.
+
+        Raises:
+            InputError: As in `fit`.
+        """
+        self._check_labeled_images(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Class probabilities of raw images, as `keras.Model.predict`.
+
+        Args:
+            x: Raw images, or batches of them, as in `fit`.
+            *args: As in `keras.Model.predict`.
+            **kwargs: As in `keras.Model.predict`.
+
+        Returns:
+            float32 array of shape `(n, K)`.
+
+        Raises:
+            InputError: If it is an array of no images, or of images of other
+                channels than the networks'.
+        """
+        self._check_images(x)
+        return super().predict(x, *args, **kwargs)
+
+    def _check_labeled_images(self, images, labels):
+        """Checks arrays before a step does, which under JAX holds all state."""
+        if isinstance(images, np.ndarray):
+            self._check_images(images)
+            checks.check_labels(labels, self.num_classes, len(images))
+
+    def _check_images(self, images):
+        if isinstance(images, np.ndarray):
+            checks.check_images(images)
+            self._check_channels(images)
 
     def _check_channels(self, images):
         channels = checks.count_channels(images.shape)

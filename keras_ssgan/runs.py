@@ -1,8 +1,10 @@
 """Reading back what the folder of a run holds."""
 
+import functools
 import math
 import operator
 import shlex
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,6 +155,18 @@ def load_class_names(path: PathLike, num_classes: int) -> list[str]:
     return names
 
 
+def load_fingerprint(path: PathLike) -> str | None:
+    """That of the dataset of a run (`datasets.Dataset.fingerprint`).
+
+    Args:
+        path: Folder of a run, or a `.keras` file.
+
+    Returns:
+        str; `None` where it is not known.
+    """
+    return _read_metrics(path).get("dataset_fingerprint")
+
+
 def _is_name(name):
     return (
         isinstance(name, str)
@@ -266,6 +280,29 @@ def load_digit_format(path: PathLike) -> datasets.DigitFormat | None:
         tuple(known["ink_size"]),
         known["ink_by_mass"],
         known["light_paper"],
+    )
+
+
+def image_reader(path: PathLike) -> Callable[[PathLike], np.ndarray]:
+    """How to read images as those that a run learnt from.
+
+    Args:
+        path: Folder of a run, or a `.keras` file.
+
+    Returns:
+        `datasets.read_digit` in the run's format, MNIST's where it is not
+        known; or `datasets.read_image` at its size, where its images are no
+        digits.
+
+    Raises:
+        InputError: If the run's results are damaged.
+    """
+    digit_format = load_digit_format(path)
+    if digit_format is not None:
+        return functools.partial(datasets.read_digit, digit_format=digit_format)
+    known = complete_image_format(load_image_format(path), path)
+    return functools.partial(
+        datasets.read_image, image_size=tuple(known["image_size"])
     )
 
 

@@ -138,6 +138,7 @@ class Split:
         validation: `(images, labels)`, possibly of length 0.
         test: `(images, labels)`.
         class_names: One name per class.
+        fingerprint: That of the dataset (`datasets.Dataset.fingerprint`).
         pseudo_labels: `PseudoLabels` of the training images, which training
             fills; `None` where the preset does without, or has no use for
             them.
@@ -147,6 +148,7 @@ class Split:
     validation: tuple
     test: tuple
     class_names: list
+    fingerprint: str
     pseudo_labels: PseudoLabels | None
 
     @property
@@ -204,6 +206,7 @@ def load_split(config: Config) -> Split:
         validation=validation,
         test=(dataset.x_test, dataset.y_test),
         class_names=dataset.class_names,
+        fingerprint=dataset.fingerprint(),
         pseudo_labels=(
             PseudoLabels.none(len(labels))
             if unlabeled and get_preset(config.preset).propagation
@@ -238,7 +241,8 @@ def train(
             unless to resume.
         resume: Whether to go on from the last checkpoint of the run in
             `folder`, which must have the same settings; `epochs` may differ,
-            unless the preset's learning rate decays over them.
+            unless the preset's learning rate decays over them, and the dataset
+            may lie elsewhere.
         verbose: As in `keras.Model.fit`.
         checkpoint_every: float, seconds between two checkpoints of an epoch;
             one after each epoch comes on top.
@@ -266,6 +270,8 @@ def train(
             f"{folder} exists already; choose another output folder, or "
             "continue its run with --resume"
         )
+    else:
+        _check_outside(folder, config.dataset)
     split = load_split(config)
     counts = split.counts()
     _logger.info(
@@ -283,7 +289,13 @@ def train(
             checkpoints = Checkpoints(
                 folder / "checkpoints", _arrays(split.pseudo_labels)
             )
-            progress = _start(config, folder, gan, steps_per_epoch, checkpoints)
+            progress = _start(
+                config,
+                folder,
+                gan,
+                Progress(steps_per_epoch, dataset=split.fingerprint),
+                checkpoints,
+            )
             waiting_share = _fit(
                 config,
                 folder,
@@ -310,6 +322,7 @@ def train(
         classifier = _calibrated_classifier(gan, split)
         metrics = {
             "class_names": split.class_names,
+            "dataset_fingerprint": split.fingerprint,
             "images": counts,
             **runs.describe_images(some_images),
             "test": score(classifier, split.test, verbose),
@@ -353,22 +366,32 @@ def _resumable(folder):
         raise InputError(message) from None
 
 
-def _start(config, folder, gan, steps_per_epoch, checkpoints):
+def _start(config, folder, gan, beginning, checkpoints):
     """Puts the folder and the model in the state of the last checkpoint.
 
+    Args:
+        config: A `Config`.
+        folder: `pathlib.Path` of the run.
+        gan: A compiled `SemiSupervisedGAN`.
+        beginning: `Progress` of the run before its first step.
+        checkpoints: `Checkpoints` of the run.
+
     Returns:
-        The `Progress` of that checkpoint, or of a run that has not begun.
+        The `Progress` of that checkpoint, or that of the beginning.
     """
     # After the rest of an epoch `_fit` reads back what was saved, and only the
     # main process knows when that is.
     progress = checkpoints.restore(gan, within_epoch=not config.distribute)
     if progress is None:
-        progress = Progress(steps_per_epoch)
-    elif progress.steps_per_epoch != steps_per_epoch:
+        progress = beginning
+    elif (
+        progress.steps_per_epoch != beginning.steps_per_epoch
+        # Earlier versions did not know it.
+        or progress.dataset not in ("", beginning.dataset)
+    ):
         raise InputError(
-            f"the dataset has changed: an epoch had {progress.steps_per_epoch} "
-            f"steps and has {steps_per_epoch} now; resume with the images that "
-            "the run was started with"
+            "the dataset has changed: the number of its images, its labels or "
+            "its test set; resume with what the run was started with"
         )
     elif progress.epoch > config.epochs:
         raise InputError(
@@ -670,8 +693,19 @@ def _check_settings(settings):
         raise ValueError("the dataset is on another machine; pass --dataset")
 
 
+def _check_outside(folder, dataset):
+    """Refuses a run that would be taken for images of its own dataset."""
+    path = Path(dataset)
+    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+        raise InputError(
+            f"{folder} lies within the dataset, {path}; choose an --output "
+            "outside of it"
+        )
+
+
 def _check_same_run(config, earlier):
-    free = {"epochs", "baseline", "devices", "distribute"}
+    # Where a dataset lies is no matter; what it holds is checked later.
+    free = {"dataset", "epochs", "baseline", "devices", "distribute"}
     if get_preset(earlier.preset).decay:
         free.remove("epochs")
     for field in dataclasses.fields(Config):

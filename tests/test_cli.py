@@ -334,7 +334,7 @@ def _predict(run, *arguments):
     "model, option, read",
     [
         # The images of the run were of 8x8 pixels, and no digits as MNIST's.
-        ("", [], datasets.read_image),
+        ("", [], functools.partial(datasets.read_image, image_size=(8, 8))),
         ("classifier.keras", [], datasets.read_digit),
         ("classifier.keras", ["--as-is"], datasets.read_image),
     ],
@@ -481,6 +481,46 @@ def test_a_model_is_not_evaluated_on_what_it_is_not_for(
     save_noise(other, 40, 40, shape, classes)
     arguments = ["evaluate", run, "--dataset", other]
     assert re.search(message, _fails_with_one_line(arguments, capsys))
+
+
+def test_a_run_is_not_evaluated_on_classes_of_other_names(
+    run, tmp_path, capsys
+):
+    for name in "abcdefghij":
+        for number in range(2):
+            (tmp_path / name).mkdir(exist_ok=True)
+            image = Image.new("L", (8, 8), number)
+            image.save(tmp_path / name / f"{number}.png")
+    for command in (
+        ["evaluate", run],
+        ["export", run, "--output", tmp_path / "exported"],
+    ):
+        error = _fails_with_one_line([*command, "--dataset", tmp_path], capsys)
+        assert "is 0 where that of" in error and "is a;" in error
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_run_is_not_evaluated_on_its_dataset_once_that_has_changed(
+    run, npz, tmp_path, capsys
+):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    with np.load(npz) as arrays:
+        arrays = dict(arrays)
+    arrays["x_test"] = arrays["x_test"][::-1]
+    arrays["y_test"] = arrays["y_test"][::-1]
+    np.savez(tmp_path / "other.npz", **arrays)
+    other = str(tmp_path / "other.npz")
+    path.write_text(json.dumps({**config, "dataset": other}))
+    for command in (
+        ["evaluate", tmp_path / "run"],
+        ["export", tmp_path / "run", "--output", tmp_path / "exported"],
+    ):
+        error = _fails_with_one_line(command, capsys)
+        assert "has changed since" in error and f"--dataset {other}" in error
+    arguments = ["evaluate", str(tmp_path / "run"), "--dataset", other]
+    assert cli.main([*arguments, "--quiet"]) == 0
 
 
 def test_a_run_is_evaluated_on_its_own_dataset(run, npz, capsys):

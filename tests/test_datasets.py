@@ -496,14 +496,42 @@ def test_unreadable_files_are_named_counted_and_skipped(tmp_path):
     assert {warning.filename for warning in record} == {__file__}
 
 
-def test_hidden_files_and_inner_folders_are_ignored(tmp_path):
+def test_hidden_files_and_folders_are_ignored(tmp_path):
     _save_folder(tmp_path)
     (tmp_path / "cat" / ".DS_Store").write_text("no image")
-    (tmp_path / "cat" / "inner").mkdir()
+    (tmp_path / "cat" / ".thumbnails").mkdir()
+    _save_image(tmp_path / "unlabeled" / "0.png", 1)
+    _save_image(tmp_path / "unlabeled" / ".trash" / "0.png", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (x_train, _), _ = datasets.load_image_folder(tmp_path)
+    assert len(x_train) == 17
+
+
+def test_a_folder_within_that_of_a_class_is_named(tmp_path):
+    _save_folder(tmp_path)
+    _save_image(tmp_path / "cat" / "more" / "0.png", 1)
+    with pytest.warns(UserWarning, match="cat/more, a folder within") as record:
+        (x_train, _), _ = datasets.load_image_folder(tmp_path)
     assert len(x_train) == 16
+    assert {warning.filename for warning in record} == {__file__}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_unlabeled_images_may_lie_in_folders(tmp_path, stream):
+    _save_folder(tmp_path)
+    for i, place in enumerate(["", "2024", "2024/may"]):
+        _save_image(tmp_path / "unlabeled" / place / "0.png", 200 + i)
+    (x_train, y_train), _ = datasets.load_image_folder(tmp_path, stream=stream)
+    assert sorted(x_train[y_train == -1][:, 0, 0]) == [200, 201, 202]
+
+
+def test_a_dataset_with_an_image_more_has_another_fingerprint(tmp_path):
+    _save_folder(tmp_path)
+    before = datasets.load(tmp_path).fingerprint()
+    assert datasets.load(tmp_path, stream=True).fingerprint() == before
+    _save_image(tmp_path / "cat" / "new.png", 50)
+    assert datasets.load(tmp_path).fingerprint() != before
 
 
 def test_an_unfit_image_folder_is_refused(tmp_path):
@@ -520,6 +548,9 @@ def test_an_unfit_image_folder_is_refused(tmp_path):
     assert str(tmp_path / "dog") in message and "1 readable" in message
     _save_image(tmp_path / "dog" / "1.png", 1)
     assert len(load(tmp_path)[1][0]) == 3
+    (tmp_path / "unlabeled").mkdir()
+    message = _refusal(load, tmp_path)
+    assert str(tmp_path / "unlabeled") in message and "no readable" in message
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])

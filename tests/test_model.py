@@ -633,8 +633,28 @@ def test_one_optimizer_for_both_networks_is_refused():
 )
 def test_fit_refuses_arrays_that_are_no_images_or_labels(change, message, data):
     images, labels, _ = data
+    gan = new_gan()
+    changed = change(images, labels)
     with pytest.raises(ks.InputError, match=message):
-        fit(new_gan(), *change(images, labels))
+        fit(gan, *changed)
+    with pytest.raises(ks.InputError, match=message):
+        gan.evaluate(*changed)
+    with pytest.raises(ks.InputError, match=message):
+        fit(gan, images, labels, validation_data=changed)
+
+
+def test_predict_refuses_an_array_of_no_images(data):
+    with pytest.raises(ks.InputError, match="scaled"):
+        new_gan().predict(data[0] / 255)
+
+
+def test_what_evaluate_refuses_costs_no_weight(data):
+    gan = new_gan()
+    fit(gan, *data[:2])
+    before = gan.predict(data[0], verbose=0)
+    with pytest.raises(ks.InputError, match="there are no labels"):
+        gan.evaluate(data[0])
+    np.testing.assert_array_equal(gan.predict(data[0], verbose=0), before)
 
 
 @pytest.mark.parametrize(

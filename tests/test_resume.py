@@ -339,11 +339,16 @@ def test_a_picture_that_fails_costs_no_model(
 
 
 @pytest.mark.parametrize(
-    ("propagation", "message"),
-    [(True, "or of other images"), (False, "the dataset has changed")],
+    ("propagation", "num_images", "message"),
+    [
+        (True, 70, "or of other images"),
+        (False, 70, "the dataset has changed"),
+        # As many, with another test set.
+        (False, 120, "the dataset has changed"),
+    ],
 )
 def test_a_run_of_other_images_is_not_resumed(
-    propagation, message, config, tmp_path, monkeypatch
+    propagation, num_images, message, config, tmp_path, monkeypatch
 ):
     preset = dataclasses.replace(
         settings.PRESETS["tiny"], propagation=propagation
@@ -354,9 +359,10 @@ def test_a_run_of_other_images_is_not_resumed(
     training.train(short, folder, verbose=0)
     with np.load(config.dataset) as arrays:
         arrays = dict(arrays)
-    path = tmp_path / "fewer.npz"
-    arrays["x_train"] = arrays["x_train"][:70]
-    arrays["y_train"] = arrays["y_train"][:70]
+    path = tmp_path / "other.npz"
+    arrays["x_train"] = arrays["x_train"][:num_images]
+    arrays["y_train"] = arrays["y_train"][:num_images]
+    arrays["x_test"] = arrays["x_test"][::-1]
     np.savez(path, **arrays)
     other = dataclasses.replace(short, dataset=str(path))
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(other)))

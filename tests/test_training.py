@@ -275,6 +275,13 @@ def test_an_existing_folder_is_not_touched(config, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
+def test_a_run_is_not_put_among_the_images_of_its_dataset(tmp_path):
+    config = Config(dataset=str(tmp_path))
+    with pytest.raises(InputError, match="lies within the dataset"):
+        training.train(config, tmp_path / "runs" / "one", verbose=0)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_nothing_is_written_when_the_dataset_is_wrong(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(InputError):
@@ -289,6 +296,18 @@ def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
     config = training.read_config(copy, epochs=3, baseline=False)
     training.train(config, copy, resume=True, verbose=0)
     assert runs.read_history(copy)["epoch"] == [0, 1, 2]
+
+
+def test_a_run_is_resumed_where_its_dataset_has_been_moved_to(
+    finished, npz, tmp_path
+):
+    folder, _ = finished
+    copy, moved = tmp_path / "copy", tmp_path / "moved.npz"
+    shutil.copytree(folder, copy)
+    shutil.copy(npz, moved)
+    config = training.read_config(copy, dataset=str(moved), baseline=False)
+    training.train(config, copy, resume=True, verbose=0)
+    assert training.read_config(copy).dataset == str(moved)
 
 
 def test_resuming_with_other_settings_is_refused(finished):

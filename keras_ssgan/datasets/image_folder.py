@@ -41,13 +41,14 @@ def load_image_folder(
     path/
       cat/         the images of class 0
       dog/         the images of class 1
-      unlabeled/   images without a label, if there are any
+      unlabeled/   images without a label, if there are any, in folders or not
     ```
 
     Classes are numbered in the order of `class_names`. Hidden files are
     ignored; a file that is no readable image is named in a warning and
-    skipped. EXIF orientation is applied, the upper eight bits of 16-bit images
-    are kept, and transparent pixels lie on white.
+    skipped, and so is a folder within that of a class. EXIF orientation is
+    applied, the upper eight bits of 16-bit images are kept, and transparent
+    pixels lie on white.
 
     Args:
         path: The folder.
@@ -67,8 +68,8 @@ def load_image_folder(
         `StreamedImages` where the images are streamed.
 
     Raises:
-        InputError: If the folder has fewer than two classes, or a class fewer
-            than two readable images.
+        InputError: If the folder has fewer than two classes, a class fewer
+            than two readable images, or a folder of unlabelled images none.
 
     Example:
 
@@ -104,8 +105,8 @@ def estimate_bytes(path: str | os.PathLike) -> int:
         Bytes, from the number of files and the sizes of a few.
     """
     count, sizes = 0, []
-    for _, folder in _labeled_folders(path):
-        files = _list_files(Path(path) / folder)
+    for label, folder in _labeled_folders(path):
+        files = _list_files(Path(path) / folder, within=label < 0)
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
@@ -169,11 +170,15 @@ def _labeled_folders(path):
     return [*classes, *((-1, u) for u in _folder_names(path, unlabeled=True))]
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike, image_size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Reads one image as `load_image_folder` does.
 
     Args:
         path: A file that Pillow can read.
+        image_size: Height and width, in pixels, to resize it to. `None` leaves
+            it as large as it is.
 
     Returns:
         uint8 array of shape `(height, width)`.
@@ -187,7 +192,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     (28, 28)
     """
     with unreadable_is_input_error(path):
-        return _read_image(path, image_size=None)
+        return _read_image(path, image_size)
 
 
 @contextlib.contextmanager
@@ -275,13 +280,36 @@ def _read_readable(files):
     return images[:count], readable
 
 
-def _list_files(folder):
-    """Names of the files of a folder, hidden ones aside, sorted."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_file()
+def _list_files(folder, within):
+    """Names of the files of a folder, hidden ones aside, sorted.
+
+    Args:
+        folder: `pathlib.Path`.
+        within: Whether those in folders within it count, too.
+    """
+    names = []
+    for root, folders, files in os.walk(folder):
+        prefix = os.path.relpath(root, folder) if root != str(folder) else ""
+        names += [
+            os.path.join(prefix, name)
+            for name in files
+            if not name.startswith(".")
+        ]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if not within:
+            break
+    return sorted(names)
+
+
+def _warn_of_folders(folder):
+    """A folder within that of a class is none that anyone asked to read."""
+    inner = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    inner = sorted(name for name in inner if not name.startswith("."))
+    if inner:
+        warnings.warn(
+            f"skipped {folder / inner[0]}, a folder within that of a class; "
+            "move its images up",
+            stacklevel=4,
         )
 
 
@@ -406,7 +434,9 @@ def _list_classes(path, image_size):
     for label, name in _labeled_folders(path):
         folder = Path(path) / name
         found = []
-        for file in _list_files(folder):
+        if label >= 0:
+            _warn_of_folders(folder)
+        for file in _list_files(folder, within=label < 0):
             try:
                 shapes[_read_shape(folder / file)] += 1
                 found.append(os.fsencode(file))
@@ -414,6 +444,11 @@ def _list_classes(path, image_size):
             except Exception:
                 _warn_of(folder / file, stacklevel=4)
                 skipped += 1
+        if label < 0 and not found:
+            raise InputError(
+                f"{folder} has no readable image; put those without a label "
+                "into it, or remove it"
+            )
         folders.append(folder)
         names.append(np.array(found, "S"))
         labels.append(np.full(len(found), label, "int32"))
