@@ -1,11 +1,16 @@
 """Pictures of a training run, drawn with Pillow.
 
 The font is the one that Pillow bundles, so that no machine lacks it. It covers
-ASCII; other characters appear as empty boxes.
+ASCII. Names with other characters are drawn in a font of the system's; what
+that lacks, too, is written without its accents or as its code point.
 """
 
+import contextlib
 import functools
+import itertools
 import math
+import unicodedata
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -152,8 +157,9 @@ def class_grid(
         row[: len(images)] = images
     grid = image_grid(cells.reshape(-1, *cells.shape[2:]), columns)
 
-    font = _font(_HEADING_SIZE)
-    names = [_shorten(str(name), font, _NAME_WIDTH) for name in class_names]
+    names = list(map(str, class_names))
+    font = _font(_HEADING_SIZE, names)
+    names = [_shorten(name, font, _NAME_WIDTH) for name in names]
     gap = _MARGIN // 2
     left = math.ceil(max(map(font.getlength, names))) + 2 * gap
     size = (left + grid.width + gap, grid.height + 2 * gap)
@@ -185,7 +191,7 @@ def captioned(picture: Image.Image, text: str) -> Image.Image:
         >>> captioned(Image.new("L", (332, 332)), "Epoch 1").size
         (332, 362)
     """
-    font = _font(_HEADING_SIZE)
+    font = _font(_HEADING_SIZE, [text])
     height = _HEADING_SIZE + 12
     framed = Image.new(
         picture.mode, (picture.width, picture.height + height), "white"
@@ -268,7 +274,7 @@ def curves(
 
     picture = Image.new("RGB", (width, height), _WHITE)
     if title:
-        font = _font(_TITLE_SIZE)
+        font = _font(_TITLE_SIZE, [title])
         ImageDraw.Draw(picture).text(
             (width / 2, _MARGIN),
             _shorten(title, font, width - 2 * _MARGIN),
@@ -387,7 +393,7 @@ def _draw_legend(
     series: Mapping[str, np.ndarray],
 ):
     draw = ImageDraw.Draw(picture)
-    font = _font(_TEXT_SIZE)
+    font = _font(_TEXT_SIZE, series)
     columns = _legend_columns(series)
     for i, name in enumerate(series):
         row, column = divmod(i, columns)
@@ -405,7 +411,7 @@ def _draw_legend(
 
 
 def _legend_columns(series: Mapping[str, np.ndarray]) -> int:
-    widest = max(map(_font(_TEXT_SIZE).getlength, series))
+    widest = max(map(_font(_TEXT_SIZE, series).getlength, series))
     entry = _SWATCH_WIDTH + 8 + widest + 20
     return min(max(1, int(_PANEL_WIDTH // entry)), 3)
 
@@ -538,7 +544,7 @@ def captioned_grid(
             "captioned_grid needs one caption per image; got "
             f"{len(captions)} for {len(images)} images."
         )
-    font = _font(_TEXT_SIZE)
+    font = _font(_TEXT_SIZE, itertools.chain(*captions))
     scale = math.ceil(_CAPTIONED_SIZE / max(images.shape[1:3]))
     tiles = [image_grid(image[np.newaxis], 1, scale, 0) for image in images]
     width = max(tiles[0].width, _CAPTION_WIDTH)
@@ -607,7 +613,7 @@ def reliability_diagram(
     bottom = top + _PLOT_HEIGHT
     picture = Image.new("RGB", (right + _MARGIN, bottom + 124), _WHITE)
     draw = ImageDraw.Draw(picture)
-    title_font = _font(_TITLE_SIZE)
+    title_font = _font(_TITLE_SIZE, [title])
     draw.text(
         ((_MARGIN + right) / 2, _MARGIN),
         _shorten(title, title_font, right - _MARGIN),
@@ -743,8 +749,10 @@ def confusion_matrix(
         )
 
     font = _font(_TEXT_SIZE)
-    names = [_shorten(str(n), font, _NAME_WIDTH) for n in class_names]
-    widest_name = math.ceil(max(map(font.getlength, names)))
+    names = list(map(str, class_names))
+    name_font = _font(_TEXT_SIZE, names)
+    names = [_shorten(name, name_font, _NAME_WIDTH) for name in names]
+    widest_name = math.ceil(max(map(name_font.getlength, names)))
     counted = classes <= _MOST_CLASSES_WITH_COUNTS
     if counted:
         widest_count = math.ceil(font.getlength(str(matrix.max())))
@@ -780,13 +788,17 @@ def confusion_matrix(
     for i in range(0, classes, step):
         name, middle = names[i], (i + 0.5) * cell
         draw.text(
-            (left - 10, top + middle), name, fill=_INK, font=font, anchor="rm"
+            (left - 10, top + middle),
+            name,
+            fill=_INK,
+            font=name_font,
+            anchor="rm",
         )
         below = (left + middle, names_top)
         if upright:
-            _draw_upright(picture, below, name, _INK)
+            _draw_upright(picture, below, name, name_font, _INK)
         else:
-            draw.text(below, name, fill=_INK, font=font, anchor="ma")
+            draw.text(below, name, fill=_INK, font=name_font, anchor="ma")
     draw.text(
         (left + side / 2, axis_top),
         "predicted",
@@ -795,7 +807,7 @@ def confusion_matrix(
         anchor="ma",
     )
     true_top = top + (side - font.getlength("true")) / 2
-    _draw_upright(picture, (_MARGIN + 10, true_top), "true", _MUTED)
+    _draw_upright(picture, (_MARGIN + 10, true_top), "true", font, _MUTED)
     return picture
 
 
@@ -846,10 +858,10 @@ def _draw_upright(
     picture: Image.Image,
     top_middle: tuple[float, float],
     text: str,
+    font: ImageFont.FreeTypeFont,
     colour: tuple[int, int, int],
 ):
     """Draws text that reads upwards and ends at `top_middle`."""
-    font = _font(_TEXT_SIZE)
     height = sum(font.getmetrics())
     mask = Image.new("L", (math.ceil(font.getlength(text)), height))
     ImageDraw.Draw(mask).text((0, 0), text, fill=255, font=font)
@@ -859,7 +871,8 @@ def _draw_upright(
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cuts `text` off, with an ellipsis, where it would exceed `width`."""
+    """Spells `text` for `font`; ends it with an ellipsis before `width`."""
+    text = "".join(_spell(character, font) for character in text)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -867,6 +880,64 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return text.rstrip() + "…"
 
 
+def _spell(character: str, font: ImageFont.FreeTypeFont) -> str:
+    """What stands for a character in a font that may lack it."""
+    if _has(font, character):
+        return character
+    plain = [
+        part
+        for part in unicodedata.normalize("NFKD", character)
+        if not unicodedata.combining(part)
+    ]
+    if all(_has(font, part) for part in plain):
+        return "".join(plain)
+    # Unlike a question mark, this keeps names apart.
+    return character.encode("unicode_escape").decode()
+
+
+# === Fonts ===
+
+# Linux, macOS and Windows come with one or more of these.
+_SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+)
+
+
+def _font(size: int, texts: Iterable[str] = ()) -> ImageFont.FreeTypeFont:
+    """The bundled font, or one of the system that has more of `texts`."""
+    characters = set().union(*texts)
+    bundled = _bundled_font(size)
+    if all(_has(bundled, character) for character in characters):
+        return bundled
+    return max(
+        [bundled, *_system_fonts(size)],
+        key=lambda font: sum(_has(font, c) for c in characters),
+    )
+
+
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _bundled_font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=size)  # type: ignore[return-value]
+
+
+@functools.cache
+def _system_fonts(size: int) -> list[ImageFont.FreeTypeFont]:
+    fonts = []
+    for name in _SYSTEM_FONTS:
+        with contextlib.suppress(OSError):
+            fonts.append(ImageFont.truetype(name, size))
+    return fonts
+
+
+@functools.cache
+def _has(font: ImageFont.FreeTypeFont, character: str) -> bool:
+    """Whether a font draws a character as more than the box of those it lacks.
+
+    Pillow does not say; U+FFFF, which is no character, gets that box.
+    """
+    drawn, box = font.getmask(character), font.getmask("\uffff")
+    return drawn.size != box.size or bytes(drawn) != bytes(box)

@@ -589,3 +589,65 @@ class TestConfusionMatrix:
     def test_wrong_number_of_names_is_refused(self):
         with pytest.raises(InputError, match="3 names for 2 classes"):
             plotting.confusion_matrix([[1, 0], [0, 1]], ["a", "b", "c"])
+
+
+class TestNamesBeyondAscii:
+    def draw(self, *names):
+        matrix = np.eye(len(names), dtype=int)
+        return plotting.confusion_matrix(matrix, names)
+
+    @pytest.fixture
+    def no_fonts(self, monkeypatch):
+        """As on a machine without fonts."""
+        monkeypatch.setattr(plotting, "_system_fonts", lambda size: [])
+
+    def test_they_come_in_a_font_of_the_system(self, texts):
+        if not plotting._system_fonts(15):
+            pytest.skip("the machine has none of the fonts")
+        self.draw("año", "Größe é", "ok")
+        assert {"año", "Größe é", "ok"} <= set(texts)
+        font = plotting._font(15, ["año", "Größe é", "ok"])
+        masks = {bytes(font.getmask(letter)) for letter in "ñößé\uffff"}
+        assert len(masks) == 5
+
+    def test_where_there_is_no_font_accents_are_left_out(self, no_fonts, texts):
+        self.draw("año", "e\u0301te\u0301", "Größe")
+        assert {"ano", "ete", r"Gro\xdfe"} <= set(texts)
+
+    def test_names_that_no_font_has_can_be_told_apart(self, no_fonts):
+        assert self.draw("猫", "ok") != self.draw("狗", "ok")
+
+    def test_no_font_is_looked_for_without_need(self, monkeypatch):
+        monkeypatch.delattr(plotting, "_system_fonts")
+        assert plotting._font(15, ["cat", "~|{"]) is plotting._font(15)
+
+    def test_long_names_stay_inside(self):
+        names = [letter * 50 for letter in "éжW"]
+        empty = np.zeros((0, 8, 8, 1), "uint8")
+        for picture in (
+            self.draw(*names),
+            plotting.class_grid([empty] * 3, names, columns=5),
+            plotting.captioned_grid(
+                np.zeros((3, 8, 8), "uint8"), [[name] for name in names]
+            ),
+        ):
+            pixels = np.asarray(picture)
+            for edge in (
+                pixels[:5],
+                pixels[-5:],
+                pixels[:, :5],
+                pixels[:, -5:],
+            ):
+                assert (edge == 255).all()
+
+    def test_each_picture_with_text_draws_them(self, texts):
+        name = "é"
+        drawn = plotting._spell(name, plotting._font(15, [name]))
+        plotting.class_grid([np.zeros((1, 8, 8, 1), "uint8")], [name], 5)
+        plotting.captioned(Image.new("L", (300, 300)), name)
+        plotting.captioned_grid(np.zeros((1, 8, 8), "uint8"), [[name]])
+        plotting.curves({"loss": [1.0]}, name)
+        plotting.reliability_diagram(
+            [{"images": 0, "correct": 0, "confidence": None}], name
+        )
+        assert texts.count(drawn) == 5
