@@ -1,5 +1,7 @@
 """A folder that says how good a classifier is, in numbers and pictures."""
 
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -171,9 +173,10 @@ def _caption(mistake):
 
 
 def _markdown(content):
-    head, *rows = class_table(content, content["class_names"])
+    names = [_escape(name) for name in content["class_names"]]
+    head, *rows = class_table(content, names)
     table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    lines = [f"# {content['title']}", ""]
+    lines = [f"# {_escape(content['title'])}", ""]
     lines += [f"- {line}" for line in summary(content)]
     lines += ["", *("| " + " | ".join(row) + " |" for row in table)]
     lines += ["", "## Confusion", "", "![Confusion matrix](confusion.png)"]
@@ -204,3 +207,8 @@ def _markdown(content):
     else:
         lines.append("There are none.")
     return "\n".join(lines) + "\n"
+
+
+def _escape(text):
+    """Makes text stand for itself in Markdown, in cells of tables, too."""
+    return re.sub(r"[\\`*_\[\]|~]", r"\\\g<0>", html.escape(text, quote=False))

@@ -283,7 +283,7 @@ def test_evaluate_writes_a_report(run, npz, tmp_path, capsys):
     figures = json.loads(capsys.readouterr().out)
     content = json.loads((folder / "report.json").read_text())
     assert {name: content[name] for name in figures} == figures
-    assert str(run) in (folder / "report.md").read_text()
+    assert str(run) in content["title"]
 
 
 def test_evaluate_does_not_overwrite(run, npz, tmp_path, capsys):
@@ -549,7 +549,9 @@ def test_the_dataset_that_a_run_names_is_shown_on_one_printable_line(
     title = stdout.buffer.getvalue().splitlines()[0].decode()
     shown = f"Test images of {tmp_path}/\ufffd[2J\xe9\ufffd.npz, by {folder}"
     assert title == shown.encode("ascii", "backslashreplace").decode()
-    assert shown in (report / "report.md").read_text()
+    text = (report / "report.md").read_text()
+    # Markdown has its marks escaped.
+    assert shown in text.replace("\\", "")
 
 
 @pytest.mark.parametrize("name", ["classifier.keras", "gan.keras"])

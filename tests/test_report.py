@@ -1,6 +1,7 @@
 """The report folder of `evaluate`."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -28,13 +29,13 @@ def case():
     return images, labels, probabilities
 
 
-def write(folder, case, temperature=1.0):
+def write(folder, case, temperature=1.0, title="Insects", names=NAMES):
     images, labels, probabilities = case
     figures = evaluation.classification_report(
         labels, probabilities, temperature
     )
     report.write_report(
-        folder, "Insects", figures, images, labels, probabilities, NAMES
+        folder, title, figures, images, labels, probabilities, names
     )
     return figures
 
@@ -75,6 +76,21 @@ def test_the_listed_mistakes_are_the_worst_with_their_names(case, tmp_path):
         best = probabilities[index].argmax()
         assert mistake["predicted"] == NAMES[best] != mistake["class"]
         assert mistake["probability"] == probabilities[index, best]
+
+
+def test_names_of_data_are_no_markdown(case, tmp_path):
+    names = ["a|b", "<b>&amp;</b>", r"c\|*_`~[x](y)"]
+    write(tmp_path / "report", case, title="Images of <i>, *", names=names)
+    text = (tmp_path / "report" / "report.md").read_text()
+    title, rows = text.splitlines()[0], re.findall(r"\n\| (.*?) \| \d", text)
+    assert title == r"# Images of &lt;i&gt;, \*"
+    assert rows == [
+        r"a\|b",
+        "&lt;b&gt;&amp;amp;&lt;/b&gt;",
+        r"c\\\|\*\_\`\~\[x\](y)",
+    ]
+    content = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert content["class_names"] == names
 
 
 def test_without_a_mistake_there_is_no_picture_of_one(case, tmp_path):
