@@ -20,6 +20,7 @@ from keras_ssgan import __version__
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
+from keras_ssgan.files import bare_name
 from keras_ssgan.interruption import Interruption
 from keras_ssgan.scheduling import schedule_as_batch
 from keras_ssgan.settings import presets
@@ -128,7 +129,7 @@ def _train(arguments):
         config = training.read_config(arguments.output, **settings)
     else:
         config = training.Config(**settings)
-    name = Path(config.dataset).stem
+    name = bare_name(config.dataset)
     folder = arguments.output or Path("runs") / f"{name}-{config.preset}"
     metrics = training.train(
         config,

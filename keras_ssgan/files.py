@@ -116,6 +116,20 @@ def is_empty(folder: str | os.PathLike[str]) -> bool:
     )
 
 
+def bare_name(path: str | os.PathLike[str]) -> str:
+    """The name of a folder, or that of a file without its suffix.
+
+    Args:
+        path: Path; "." and ".." have the names of the folders that they are.
+
+    Returns:
+        str.
+    """
+    path = Path(os.path.abspath(path))
+    # What follows a dot in a folder's name is part of it: pets.v1, pets.v2.
+    return path.name if os.path.isdir(path) else path.stem
+
+
 def _sync(path, flags):
     descriptor = os.open(path, flags)
     try:

@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -23,6 +24,7 @@ from keras_ssgan import datasets
 from keras_ssgan import export
 from keras_ssgan import plotting
 from keras_ssgan import sampling
+from keras_ssgan import training
 
 # Training and going on with it, from the command line too, is what
 # test_training.py, test_resume.py and test_distribution.py have on each.
@@ -239,6 +241,32 @@ def test_train_refuses_what_cannot_be(
         given += ["--dataset", npz]
     assert message in _fails_with_one_line([*given, *arguments], capsys)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "dataset, folder",
+    [
+        ("digits", "digits-tiny"),
+        ("a.b.npz", "a.b-tiny"),
+        ("pets.v1", "pets.v1-tiny"),
+        ("pets.v1/", "pets.v1-tiny"),
+        (".", "my.pets-tiny"),
+        ("pets.v1/..", "my.pets-tiny"),
+    ],
+)
+def test_the_default_folder_has_the_name_of_the_dataset(
+    dataset, folder, tmp_path, monkeypatch
+):
+    given = []
+    monkeypatch.setattr(
+        training, "train", lambda config, folder, *_, **__: given.append(folder)
+    )
+    (tmp_path / "my.pets" / "pets.v1").mkdir(parents=True)
+    (tmp_path / "my.pets" / "a.b.npz").touch()
+    monkeypatch.chdir(tmp_path / "my.pets")
+    arguments = ["train", "--dataset", dataset, "--preset", "tiny"]
+    assert cli.main(arguments) == 0
+    assert given == [pathlib.Path("runs", folder)]
 
 
 def test_resume_needs_a_folder(capsys):

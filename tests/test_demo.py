@@ -340,7 +340,7 @@ def run(tmp_path_factory):
     )
     reader.fit(images, labels, epochs=8, batch_size=64, verbose=0)
 
-    folder = tmp_path_factory.mktemp("runs") / "my run"
+    folder = tmp_path_factory.mktemp("runs") / "my run.v2"
     folder.mkdir()
     gan.save(folder / "gan.keras")
     gan.classifier().save(folder / "classifier.keras")
@@ -370,7 +370,7 @@ def exported(models, tmp_path_factory):
 def test_a_run_is_exported_and_described(models):
     about = json.loads(models["/model.json"][1])
     assert about == {
-        "title": "my run",
+        "title": "my run.v2",
         "classNames": NAMES,
         "imageSize": [28, 28],
         "inkSize": [20, 20],

@@ -9,6 +9,7 @@ from keras_ssgan import runs
 from keras_ssgan import shipped
 from keras_ssgan.demo import vendor
 from keras_ssgan.errors import InputError
+from keras_ssgan.files import bare_name
 from keras_ssgan.types import PathLike
 
 _STATIC = Path(__file__).parent / "static"
@@ -99,7 +100,7 @@ def _read_onnx(classifier, source):
     if generator.is_file():
         files["/generator.onnx"] = _read(generator)
     about = {
-        "title": source.resolve().stem,
+        "title": bare_name(source),
         "classNames": names,
         "imageSize": images["image_size"],
         "inkSize": images["ink_size"],
