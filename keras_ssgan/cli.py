@@ -402,10 +402,15 @@ def _export(arguments):
         overwrite=arguments.overwrite,
         metadata=runs.load_image_format(arguments.model),
     )
+    _print_exports(report)
     if gan is not None:
-        report["generator"] = export.export_generator(
+        report = export.export_generator(
             gan, arguments.output, overwrite=arguments.overwrite
-        )["onnx"]
+        )
+        _print_exports({"generator": report["onnx"]})
+
+
+def _print_exports(report):
     for name, entry in report.items():
         line = f"{name:>12} differs by {entry['max_difference']:.1e} at most"
         if "accuracy" in entry:

@@ -1,7 +1,9 @@
 """Trained models for other runtimes, each run and compared after writing.
 
-Every backend gives every format: a conversion is a process of its own, on the
-CPU, under the running backend if that can convert, else under another.
+A conversion is a process of its own, on the CPU, under the running backend if
+that can convert, else under another: every backend gives the same formats. A
+model with an operation that no converter to a format knows is refused, with
+what the converters say.
 
 | format        | files                | converted under   | then run by    |
 | ------------- | -------------------- | ----------------- | -------------- |
@@ -38,6 +40,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -51,6 +54,7 @@ from keras import ops
 
 from keras_ssgan import checks
 from keras_ssgan import saving
+from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
@@ -123,9 +127,9 @@ def export_classifier(
         samples that are given the same class, and with `labels` `accuracy`.
 
     Raises:
-        InputError: If an argument is of no use, a file is there already, or a
-            backend or package is missing.
-        RuntimeError: If a format cannot be written, or differs.
+        InputError: If an argument is of no use, a file is there already, a
+            backend or package is missing, or a format has no such layers.
+        RuntimeError: If what was written differs, or a converter crashes.
 
     Example:
 
@@ -198,9 +202,10 @@ def export_generator(
         `tolerance` for it.
 
     Raises:
-        InputError: If the file is there already, or a backend or package is
-            missing.
-        RuntimeError: If it cannot be written, or draws other images.
+        InputError: If the file is there already, a backend or package is
+            missing, or ONNX has no such layers.
+        RuntimeError: If what was written draws other images, or a converter
+            crashes.
     """
     latents = keras.Input((gan.latent_dim,), name="latents")
     x = keras.layers.Reshape((1, 1, gan.latent_dim))(latents)
@@ -238,7 +243,7 @@ def generator_file(path: PathLike) -> Path:
 
 def _export(model, path, formats, names, samples, tolerances, overwrite):
     """Returns the report, what the model gives, and what each format gives."""
-    backends = {name: _find_backend(name) for name in formats}
+    backends = {name: _find_backends(name) for name in formats}
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write to")
     files = [path.name + suffix for f in formats for suffix in _SUFFIXES[f]]
@@ -272,10 +277,7 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
         _append_labels(job["source"], job)
         if "keras" in formats:
             shutil.copy(job["source"], new / f"{path.name}.keras")
-        for backend in {*backends.values()} - {None}:
-            job["formats"] = [f for f in formats if backends[f] == backend]
-            _run(["-m", __name__, json.dumps(job)], backend)
-
+        _convert(job, backends, folder)
         report, outputs = {}, {}
         for name in formats:
             written = new / (path.name + _SUFFIXES[name][0])
@@ -294,14 +296,14 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
     return report, reference, outputs
 
 
-def _find_backend(name):
-    """The backend that converts to a format; `None` where none is needed."""
+def _find_backends(name):
+    """The backends that convert to a format, the running one first."""
     if name not in FORMATS:
         raise InputError(
             f"format {name!r} is unknown; use {', '.join(FORMATS)}"
         )
     if name == "keras":
-        return None
+        return []
     backends, packages = _CONVERTERS[name]
     installed = [b for b in backends if importlib.util.find_spec(b)]
     if not installed:
@@ -315,7 +317,33 @@ def _find_backend(name):
             "'keras-ssgan[export]'"
         )
     running = keras.backend.backend()
-    return running if running in installed else installed[0]
+    return sorted(installed, key=lambda backend: backend != running)
+
+
+def _convert(job, backends, folder):
+    """Writes each format under the first of its backends that can."""
+    job = {**job, "failures": str(folder / "failures.json")}
+    waiting = {name: list(those) for name, those in backends.items() if those}
+    reasons = {name: [] for name in waiting}
+    while waiting:
+        backend = next(iter(waiting.values()))[0]
+        job["formats"] = [f for f in waiting if waiting[f][0] == backend]
+        _run(["-m", __name__, json.dumps(job)], backend)
+        failures = json.loads(Path(job["failures"]).read_text())
+        for name in job["formats"]:
+            if name not in failures:
+                del waiting[name]
+                continue
+            reasons[name].append(f"under {backend}, {failures[name]}")
+            waiting[name].remove(backend)
+            if not waiting[name]:
+                choices = "choose other formats or other layers"
+                for other in {*_CONVERTERS[name][0]} - {*backends[name]}:
+                    choices += f", or run pip install {other}"
+                raise InputError(
+                    f"{Path(job['path']).name} cannot be written as {name}; "
+                    f"{choices}: {'; '.join(reasons[name])}"
+                )
 
 
 def _check_samples(model, samples):
@@ -457,7 +485,15 @@ def _run_elsewhere(name, path, samples, folder):
     """What a written model gives for the samples."""
     np.savez(folder / "batches.npz", *_batches(samples))
     script = _CHECK.format(checker=_CHECKERS[name])
-    _run(["-c", script, str(path), str(folder)], keras.backend.backend())
+    try:
+        _run(["-c", script, str(path), str(folder)], keras.backend.backend())
+    except RuntimeError as error:
+        # LiteRT lacks some operations that are written for it.
+        reason = text_files.one_line(str(error).splitlines()[-1])
+        raise InputError(
+            f"{path.name}, written as {name}, does not run; choose other "
+            f"formats or other layers: {reason}"
+        ) from error
     return np.load(folder / "outputs.npy", allow_pickle=False)
 
 
@@ -472,8 +508,14 @@ def _main(job):
     )
     # With a name for the output, and in inference mode for whoever calls it.
     model = keras.Model(inputs, {job["output"]: model(inputs, training=False)})
+    failures = {}
     for name in job["formats"]:
-        _WRITERS[name](model, job["path"] + _SUFFIXES[name][0], job)
+        try:
+            _WRITERS[name](model, job["path"] + _SUFFIXES[name][0], job)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {text_files.one_line(error)}"
+            failures[name] = textwrap.shorten(reason, 300, placeholder=" ...")
+    Path(job["failures"]).write_text(json.dumps(failures))
 
 
 def _keras_export(model, path, name, image_size=None, **kwargs):
@@ -501,10 +543,27 @@ def _append_labels(path, job):
         file.writestr("labels.txt", _labels_file(job))
 
 
+def _convert_erfc(graph, node, **_):
+    """TensorFlow's gelu has an `Erfc`, which tf2onnx does not know."""
+    from tf2onnx import utils
+
+    (x,), (output,) = node.input, node.output
+    one = utils.map_onnx_to_numpy_type(graph.get_dtype(x))(1)
+    one = graph.make_const(utils.make_name(node.name), np.array(one))
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", [x])
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=[output])
+
+
 def _write_onnx(model, path, job):
     import onnx
     from onnx.tools import update_model_dims
 
+    if keras.backend.backend() == "tensorflow":
+        from tf2onnx.handler import tf_op
+
+        # From the first version of ONNX that has `Erf`.
+        tf_op("Erfc").register_compat_handler(_convert_erfc, 9)
     _keras_export(model, path, "onnx")
     written = onnx.load(path)
     output = written.graph.output[0]

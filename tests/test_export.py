@@ -322,6 +322,65 @@ def test_onnxruntime_draws_what_the_generator_draws(gan, tmp_path):
         assert_allclose(drawn.astype("int32"), expected.astype("int32"), atol=1)
 
 
+# === Networks of one's own ===
+
+
+def _custom_gan(operation):
+    """A GAN with an operation of the caller's before its features."""
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="gelu")(images)
+    features = keras.layers.Flatten()(operation(x))
+    logits = keras.layers.Dense(3)(features)
+    discriminator = keras.Model(images, [features, logits])
+    _randomize(discriminator)
+    return ks.SemiSupervisedGAN(
+        discriminator,
+        ks.networks.build_generator(5, [(6, 4, 1, "valid"), (1, 4, 2, "same")]),
+    )
+
+
+def test_gelu_and_layer_normalization_go_into_onnx(images, tmp_path):
+    import onnxruntime
+
+    gan = _custom_gan(keras.layers.LayerNormalization())
+    report = ks.export_classifier(gan, tmp_path / "own", "onnx")
+    session = onnxruntime.InferenceSession(report["onnx"]["path"])
+    (probabilities,) = session.run(None, {"pixels": images})
+    expected = gan.predict(images, verbose=0)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert_allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [[], ["torch"]])
+def test_an_operation_that_no_converter_knows_is_named(
+    hidden, tmp_path, monkeypatch
+):
+    gan = _custom_gan(lambda x: keras.ops.erfinv(keras.ops.tanh(x) / 2))
+    _hide(monkeypatch, *hidden)
+    with pytest.raises(ks.InputError) as error:
+        ks.export_classifier(gan, tmp_path / "own", ["keras", "onnx"])
+    message = str(error.value)
+    assert "own cannot be written as onnx; choose other formats" in message
+    assert "under tensorflow, ValidationError: No Op registered for Erfinv" in (
+        message
+    )
+    assert ("'aten::erfinv' to ONNX" in message) == (not hidden)
+    assert ("or run pip install torch: " in message) == bool(hidden)
+    assert "\n" not in message
+    assert _left_in(tmp_path) == []
+
+
+def test_an_operation_that_a_runtime_lacks_is_named(tmp_path):
+    gan = _custom_gan(keras.ops.sinh)
+    with pytest.raises(ks.InputError) as error:
+        ks.export_classifier(gan, tmp_path / "own", "litert")
+    message = str(error.value)
+    assert "own.tflite, written as litert, does not run; choose" in message
+    assert "FlexSinh" in message
+    assert "\n" not in message
+    assert _left_in(tmp_path) == []
+
+
 # === What it is given ===
 
 
@@ -433,7 +492,6 @@ def test_overwrite_replaces_what_is_there(report):
         ),
         ("run = lambda b: np.full((len(b), 10), np.nan, 'f4')", "by nan, more"),
         ("run = lambda b: np.full((len(b), 9), 0.1, 'f4')", "by inf, more"),
-        ("import no_such_runtime", "No module named 'no_such_runtime'"),
     ],
 )
 def test_what_fails_its_check_is_not_left_behind(
