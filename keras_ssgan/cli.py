@@ -240,14 +240,17 @@ def _check_fit(model, dataset, path, name):
                 f"{path} is for {of_model} {things} and {name} has "
                 f"{of_dataset}; give --dataset what it was trained with"
             )
-    if path.is_dir():
-        names = runs.load_class_names(path, dataset.num_classes)
-        for ours, theirs in zip(names, dataset.class_names, strict=True):
-            if ours != theirs:
-                raise InputError(
-                    f"a class of {path} is {ours} where that of {name} is "
-                    f"{theirs}; give --dataset what it was trained with"
-                )
+    ours = runs.load_class_names(path, dataset.num_classes)
+    theirs = dataset.class_names
+    # Numbers are for classes whose names are not known.
+    numbers = [str(label) for label in range(dataset.num_classes)]
+    if ours != theirs and numbers not in (ours, theirs):
+        pairs = zip(ours, theirs, strict=True)
+        our, their = next((a, b) for a, b in pairs if a != b)
+        raise InputError(
+            f"a class of {path} is {our} where that of {name} is {their}; give "
+            "--dataset what it was trained with"
+        )
 
 
 def _predict(arguments):

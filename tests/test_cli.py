@@ -514,17 +514,22 @@ def test_a_model_is_not_evaluated_on_what_it_is_not_for(
 def test_a_run_is_not_evaluated_on_classes_of_other_names(
     run, tmp_path, capsys
 ):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps({**metrics, "class_names": [*"ABCDEFGHIJ"]}))
+    pictures = tmp_path / "pictures"
     for name in "abcdefghij":
         for number in range(2):
-            (tmp_path / name).mkdir(exist_ok=True)
+            (pictures / name).mkdir(parents=True, exist_ok=True)
             image = Image.new("L", (8, 8), number)
-            image.save(tmp_path / name / f"{number}.png")
+            image.save(pictures / name / f"{number}.png")
     for command in (
-        ["evaluate", run],
-        ["export", run, "--output", tmp_path / "exported"],
+        ["evaluate", tmp_path / "run"],
+        ["export", tmp_path / "run", "--output", tmp_path / "exported"],
     ):
-        error = _fails_with_one_line([*command, "--dataset", tmp_path], capsys)
-        assert "is 0 where that of" in error and "is a;" in error
+        error = _fails_with_one_line([*command, "--dataset", pictures], capsys)
+        assert "is A where that of" in error and "is a;" in error
     assert not (tmp_path / "exported").exists()
 
 
