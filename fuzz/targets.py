@@ -339,7 +339,7 @@ def _checkpoint():
     history = "epoch,loss\r\n0,1.5\r\n"
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = _checkpoints(folder)
-        checkpoints.save(_gan(), Progress(9, 1, 2, history, 3.0))
+        checkpoints.save(_gan(), Progress(9, 1, 2, history, seconds=3.0))
         (path,) = Path(folder).iterdir()
         _, body = path.read_bytes().split(b"\n", 1)
         return path.name, body

@@ -98,8 +98,9 @@ def test_a_crash_and_a_hang_are_findings(monkeypatch):
         if content != b"good":
             raise KeyError("defect")
 
-    target = targets.Target(lambda: [b"good"], parse, seconds=-1)
+    target = targets.Target(lambda: [b"good"], parse)
     monkeypatch.setitem(targets.TARGETS, "broken", target)
+    monkeypatch.setattr("fuzz.run._SECONDS", -1)
     monkeypatch.setattr("fuzz.run.signal.setitimer", lambda *_: None)
     report = run_target("broken", 20, seed=0)
     assert report["crashed"] + report["accepted"] == 20
