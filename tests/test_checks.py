@@ -130,7 +130,7 @@ def test_without_a_number_of_classes_ids_must_fit_int32():
         (np.array(3), "shape (n,)"),
         (np.zeros((2, 1, 1), int), "shape (n,)"),
         ([0, 1], "np.asarray"),
-        (None, "np.asarray"),
+        (None, "pass y, with -1"),
     ],
 )
 def test_labels_of_a_wrong_kind_are_refused_with_a_mend(labels, mend):
