@@ -272,7 +272,10 @@ def load_digit_format(path: PathLike) -> datasets.DigitFormat | None:
     Raises:
         InputError: If the run's results are damaged.
     """
-    known = complete_image_format(load_image_format(path), path)
+    return _digit_format(complete_image_format(load_image_format(path), path))
+
+
+def _digit_format(known):
     if known["ink_size"] is None:
         return None
     return datasets.DigitFormat(
@@ -297,10 +300,10 @@ def image_reader(path: PathLike) -> Callable[[PathLike], np.ndarray]:
     Raises:
         InputError: If the run's results are damaged.
     """
-    digit_format = load_digit_format(path)
+    known = complete_image_format(load_image_format(path), path)
+    digit_format = _digit_format(known)
     if digit_format is not None:
         return functools.partial(datasets.read_digit, digit_format=digit_format)
-    known = complete_image_format(load_image_format(path), path)
     return functools.partial(
         datasets.read_image, image_size=tuple(known["image_size"])
     )

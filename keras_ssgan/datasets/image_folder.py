@@ -106,7 +106,7 @@ def estimate_bytes(path: str | os.PathLike) -> int:
     """
     count, sizes = 0, []
     for label, folder in _labeled_folders(path):
-        files = _list_files(Path(path) / folder, within=label < 0)
+        files, _ = _list_files(Path(path) / folder, within=label < 0)
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
@@ -281,11 +281,14 @@ def _read_readable(files):
 
 
 def _list_files(folder, within):
-    """Names of the files of a folder, hidden ones aside, sorted.
+    """Lists the files of a folder, hidden ones aside.
 
     Args:
         folder: `pathlib.Path`.
         within: Whether those in folders within it count, too.
+
+    Returns:
+        Names of the files, sorted, and of the folders that were left out.
     """
     names = []
     for root, folders, files in os.walk(folder):
@@ -297,20 +300,8 @@ def _list_files(folder, within):
         ]
         folders[:] = [name for name in folders if not name.startswith(".")]
         if not within:
-            break
-    return sorted(names)
-
-
-def _warn_of_folders(folder):
-    """A folder within that of a class is none that anyone asked to read."""
-    inner = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    inner = sorted(name for name in inner if not name.startswith("."))
-    if inner:
-        warnings.warn(
-            f"skipped {folder / inner[0]}, a folder within that of a class; "
-            "move its images up",
-            stacklevel=4,
-        )
+            return sorted(names), sorted(folders)
+    return sorted(names), []
 
 
 def _warn_of(file, stacklevel):
@@ -434,9 +425,14 @@ def _list_classes(path, image_size):
     for label, name in _labeled_folders(path):
         folder = Path(path) / name
         found = []
-        if label >= 0:
-            _warn_of_folders(folder)
-        for file in _list_files(folder, within=label < 0):
+        files, left_out = _list_files(folder, within=label < 0)
+        if left_out:
+            warnings.warn(
+                f"skipped {folder / left_out[0]}, a folder within that of a "
+                "class; move its images up",
+                stacklevel=3,
+            )
+        for file in files:
             try:
                 shapes[_read_shape(folder / file)] += 1
                 found.append(os.fsencode(file))
