@@ -77,6 +77,25 @@ def check_weights_dtype(dtype: str) -> None:
         )
 
 
+def check_has_labels(labels: Any) -> None:
+    """Checks that labels are given, of any kind.
+
+    Args:
+        labels: Array or tensor, or `None`.
+
+    Raises:
+        InputError: If they are `None`.
+
+    Example:
+
+    >>> check_has_labels(np.array([3, -1, 9]))
+    """
+    if labels is None:
+        raise InputError(
+            "there are no labels; pass y, with -1 for each image that has none"
+        )
+
+
 def check_labels(
     labels: np.ndarray,
     num_classes: int | None,
@@ -99,10 +118,7 @@ def check_labels(
 
     >>> check_labels(np.array([3, -1, 9]), num_classes=10, num_images=3)
     """
-    if labels is None:
-        raise InputError(
-            "there are no labels; pass y, with -1 for each image that has none"
-        )
+    check_has_labels(labels)
     if not isinstance(labels, np.ndarray):
         raise InputError(
             f"labels must be a NumPy array, not {type(labels).__name__}; "

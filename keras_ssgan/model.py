@@ -826,11 +826,7 @@ class SemiSupervisedGAN(keras.Model):
             which are 0 there; in the order images, labels, mask.
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        if labels is None:
-            raise InputError(
-                "there are no labels; pass y, with -1 for each image that has "
-                "none"
-            )
+        checks.check_has_labels(labels)
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
         mask = ops.cast(labels >= 0, "float32")
         if weights is not None:
