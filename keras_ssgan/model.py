@@ -57,6 +57,9 @@ class SemiSupervisedGAN(keras.Model):
             images, logits 1..K are the classes.
         generator: Functional `keras.Model` from latents `(batch, 1, 1,
             latent_dim)` to images like the discriminator's.
+        real_fake: float, weight of the three losses on real and generated
+            images: two of the discriminator's, and one of the generator's, the
+            other of which is feature matching.
         feature_matching: `"squared"` or `"absolute"`, the distance that the
             generator's second loss takes of the two mean features.
         consistency: float, weight of the discriminator's fourth loss, the
@@ -98,6 +101,7 @@ class SemiSupervisedGAN(keras.Model):
         self,
         discriminator: keras.Model,
         generator: keras.Model,
+        real_fake: float = 1.0,
         feature_matching: str = "squared",
         consistency: float = 0.0,
         augmentation: keras.Layer | None = None,
@@ -133,6 +137,7 @@ class SemiSupervisedGAN(keras.Model):
         self.g_metrics = _means("g_loss", "adversarial", "feature_matching")
 
         # === Config ===
+        self.real_fake = real_fake
         self.feature_matching = feature_matching
         self.consistency = consistency
         self.learning_rate = learning_rate
@@ -191,6 +196,7 @@ class SemiSupervisedGAN(keras.Model):
             dtype=dtype,
             seed=next(seeds),
         )
+        kwargs.setdefault("real_fake", settings.real_fake)
         kwargs.setdefault("consistency", settings.consistency)
         if settings.augmentation is not None:
             kwargs.setdefault(
@@ -514,9 +520,9 @@ class SemiSupervisedGAN(keras.Model):
             `d_loss_supervised`, `d_loss_real`, `d_loss_fake` and, with
             `consistency`, `d_loss_consistency`; `g_loss` and its parts
             `g_loss_adversarial` and `g_loss_feature_matching`; each a mean over
-            the epoch; and `loss` and `accuracy`: cross-entropy
-            over the K classes and accuracy of the labelled images, which
-            `evaluate` gives too.
+            the epoch, the parts without their weights; and `loss` and
+            `accuracy`: cross-entropy over the K classes and accuracy of the
+            labelled images, which `evaluate` gives too.
 
         Raises:
             InputError: If arrays are given that are no images or labels, or
@@ -653,7 +659,7 @@ class SemiSupervisedGAN(keras.Model):
             fakes: Generated images, like a view.
 
         Returns:
-            The total loss and its parts, each with its weight, and the logits
+            The total loss and its parts, without their weights, and the logits
             of the first view.
         """
 
@@ -669,12 +675,11 @@ class SemiSupervisedGAN(keras.Model):
                 losses.real_loss(logits),
                 losses.fake_loss(fake_logits),
             ]
+            weights = [1.0, self.real_fake, self.real_fake]
             if self.consistency:
-                parts.append(
-                    self.consistency
-                    * losses.consistency_loss(logits, *other_logits)
-                )
-            return sum(parts), (parts, logits)
+                parts.append(losses.consistency_loss(logits, *other_logits))
+                weights.append(self.consistency)
+            return _weighted_sum(weights, parts), (parts, logits)
 
         variables = self.discriminator.trainable_variables
         loss, pullback, (parts, logits) = vjp(discriminator_loss, variables)
@@ -696,7 +701,7 @@ class SemiSupervisedGAN(keras.Model):
                 with respect to the generator's trainable variables.
 
         Returns:
-            The total loss and its two parts.
+            The total loss and its two parts, without their weights.
         """
         feature_matching_loss = losses.FEATURE_MATCHING[self.feature_matching]
         with _preserved(self.discriminator.non_trainable_weights):
@@ -710,7 +715,7 @@ class SemiSupervisedGAN(keras.Model):
                     losses.adversarial_loss(logits),
                     feature_matching_loss(features, fake_features),
                 ]
-                return sum(parts), parts
+                return _weighted_sum([self.real_fake, 1.0], parts), parts
 
             loss, pullback, parts = vjp(generator_loss, [], fakes)
 
@@ -843,6 +848,7 @@ class SemiSupervisedGAN(keras.Model):
             **super().get_config(),
             "discriminator": serialize(self.discriminator),
             "generator": serialize(self.generator),
+            "real_fake": self.real_fake,
             "feature_matching": self.feature_matching,
             "consistency": self.consistency,
             "augmentation": serialize(self.augmentation),
@@ -885,6 +891,10 @@ class SemiSupervisedGAN(keras.Model):
 def _means(total, *parts):
     names = [total, *(f"{total}_{part}" for part in parts)]
     return [keras.metrics.Mean(name) for name in names]
+
+
+def _weighted_sum(weights, parts):
+    return sum(w * part for w, part in zip(weights, parts, strict=True))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ class Preset:
         generator_dropout: The same in the generator.
         momentum: Momentum of the batch normalisation's moving statistics.
         tied_logit: See `networks.build_discriminator`.
+        real_fake: See `SemiSupervisedGAN`.
         consistency: See `SemiSupervisedGAN`.
         augmentation: Arguments of `augmentation.RandomAffine`; `None` for
             images as they are.
@@ -49,6 +50,7 @@ class Preset:
     generator_dropout: float
     momentum: float
     tied_logit: bool
+    real_fake: float
     consistency: float
     augmentation: dict | None
     learning_rate: float
@@ -89,6 +91,7 @@ PRESETS = {
         generator_dropout=0.3,
         momentum=0.99,
         tied_logit=False,
+        real_fake=1.0,
         consistency=0.0,
         augmentation=None,
         learning_rate=2e-4,
@@ -119,6 +122,7 @@ PRESETS = {
         # A short run has too few steps for the default 0.99 to catch up.
         momentum=0.9,
         tied_logit=True,
+        real_fake=1.0,
         consistency=5.0,
         augmentation=_SMALL_CHANGES,
         learning_rate=1e-3,
@@ -152,9 +156,11 @@ PRESETS = {
         generator_dropout=0.0,
         momentum=0.99,
         tied_logit=True,
+        # At full weight this stands in the way of the classes.
+        real_fake=0.1,
         consistency=10.0,
         # Larger ones make sevens with a crossbar into twos, early on.
-        augmentation=_SMALL_CHANGES,
+        augmentation={**_SMALL_CHANGES, "elastic": 0.012},
         learning_rate=1e-3,
         decay=True,
         ema_momentum=0.995,
@@ -183,6 +189,7 @@ PRESETS = {
         generator_dropout=0.0,
         momentum=0.99,
         tied_logit=False,
+        real_fake=1.0,
         consistency=0.0,
         # The generator would draw changed images.
         augmentation=None,

@@ -359,6 +359,7 @@ def train_step(
     mask,
     latents,
     feature_matching_power=2,
+    real_fake=1.0,
     consistency=0.0,
 ):
     """One update of the discriminator, then one of the generator.
@@ -371,6 +372,7 @@ def train_step(
         mask: Weights `(batch,)` of the labels.
         latents: Array `(batch, 1, 1, latent_dim)`.
         feature_matching_power: 2 for squares, 1 for absolute values.
+        real_fake: Weight of the losses on real and generated images.
         consistency: Weight of the disagreement on the images and the same
             ones seen in a mirror.
 
@@ -391,7 +393,7 @@ def train_step(
                 logits[:, 1:], other_logits[:, 1:], strict=True
             )
         ]
-        parts["consistency"] = consistency * sum(gaps) / len(gaps)
+        parts["consistency"] = sum(gaps) / len(gaps)
     _, fake_logits = discriminator(fakes.detach(), update_statistics=False)
     supervised = torch.zeros((), dtype=torch.float64)
     for row, label, weight in zip(logits, labels, mask, strict=True):
@@ -403,7 +405,9 @@ def train_step(
     real = -functional.logsigmoid(-logits[:, 0]).mean()
     fake = -functional.logsigmoid(fake_logits[:, 0]).mean()
     parts.update(supervised=supervised, real=real, fake=fake)
-    d_loss = sum(parts.values())
+    d_loss = supervised + real_fake * (real + fake)
+    if consistency:
+        d_loss = d_loss + consistency * parts["consistency"]
     discriminator.adam.step(d_loss)
 
     # Generator: against the discriminator as it is now.
@@ -412,12 +416,13 @@ def train_step(
     adversarial = -functional.logsigmoid(-fake_logits[:, 0]).mean()
     gap = features.detach().mean(0) - fake_features.mean(0)
     feature_matching = (gap.abs() ** feature_matching_power).mean()
-    generator.adam.step(adversarial + feature_matching)
+    g_loss = real_fake * adversarial + feature_matching
+    generator.adam.step(g_loss)
 
     return {
         "d_loss": d_loss.item(),
         **{f"d_loss_{name}": part.item() for name, part in parts.items()},
-        "g_loss": (adversarial + feature_matching).item(),
+        "g_loss": g_loss.item(),
         "g_loss_adversarial": adversarial.item(),
         "g_loss_feature_matching": feature_matching.item(),
         **classification(logits.detach().numpy()[:, 1:], labels, mask),

@@ -43,6 +43,51 @@ def test_affine_maps_agree_with_scipy(images):
     np.testing.assert_allclose(to_numpy(moved), expected, atol=2e-5)
 
 
+def test_displaced_pixels_agree_with_scipy(images):
+    """Displaced first, then mapped."""
+    rng = np.random.default_rng(2)
+    moves = rng.normal(0, 2, (2, 5, 9, 12)).astype("float32")
+    a0, a1, a2, b0, b1, b2 = amounts = np.array([1.1, 0.2, -1, 0.1, 0.9, 0.5])
+    transforms = np.repeat(amounts[:, None], 5, axis=1).astype("float32")
+    y, x = np.mgrid[:9, :12]
+    expected = np.empty_like(images)
+    for i, channel in np.ndindex(5, 2):
+        from_x, from_y = x + moves[0, i], y + moves[1, i]
+        expected[i, ..., channel] = ndimage.map_coordinates(
+            images[i, ..., channel].astype("float64"),
+            [b0 * from_x + b1 * from_y + b2, a0 * from_x + a1 * from_y + a2],
+            order=1,
+            mode="nearest",
+        )
+    moved = sample_affine(
+        *map(ops.convert_to_tensor, (images, transforms, moves))
+    )
+    np.testing.assert_allclose(to_numpy(moved), expected, atol=2e-5)
+
+
+def test_elastic_changes_are_smooth_and_as_large_as_said():
+    """Seen on images whose pixels say where they came from."""
+    height, width = 28, 56
+    y, x = np.mgrid[:height, :width].astype("float32")
+    places = np.repeat(np.stack([x, y], axis=-1)[None], 1000, axis=0)
+    still = {"rotation": 0, "scale": 0, "shear": 0, "translation": 0}
+    layer = RandomAffine(**still, elastic=0.02, seed=0)
+    moves = to_numpy(layer(places, training=True)) - places
+    # Away from the edge, where they are cut off.
+    moves = moves[:, 5:-5, 5:-5] / (width, height)
+    np.testing.assert_allclose(moves.mean(axis=0), 0, atol=3e-3)
+    np.testing.assert_allclose(moves.std(axis=0), 0.02, rtol=0.12)
+
+    # Neighbours move together, and what is far apart does not, nor do the axes.
+    def correlation(one, other):
+        return np.corrcoef(one, other)[0, 1]
+
+    middle = moves[:, :, 20]
+    assert correlation(middle[:, 5, 0], middle[:, 6, 0]) > 0.9
+    assert abs(correlation(middle[:, 2, 0], middle[:, 14, 0])) < 0.15
+    assert abs(correlation(middle[:, 5, 0], middle[:, 5, 1])) < 0.15
+
+
 def test_the_identity_leaves_every_pixel(images):
     layer = RandomAffine(rotation=0, scale=0, shear=0, translation=0)
     np.testing.assert_allclose(
@@ -98,7 +143,8 @@ def test_mixed_precision_is_for_the_networks_alone(policy, images):
 
 def test_a_model_with_it_is_saved_and_loaded(tmp_path, images):
     inputs = keras.Input(images.shape[1:])
-    model = keras.Model(inputs, RandomAffine(rotation=7.0, seed=1)(inputs))
+    layer = RandomAffine(rotation=7.0, elastic=0.1, seed=1)
+    model = keras.Model(inputs, layer(inputs))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.layers[-1].get_config() == model.layers[-1].get_config()

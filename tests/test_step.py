@@ -307,6 +307,19 @@ def test_steps_with_consistency_match_the_reference(fix_latents):
         expected.assert_matches(gan)
 
 
+def test_steps_with_less_of_real_and_fake_match_the_reference(fix_latents):
+    gan = build_gan(real_fake=0.1)
+    gan.compile(**CHEAPEST)
+    expected = Reference(gan, real_fake=0.1)
+    latents = draw_latents(2)
+    fix_latents(gan, latents)
+
+    for batch, row in zip(build_batches(2), latents, strict=True):
+        logs = gan.train_on_batch(*batch, return_dict=True)
+        assert_logs_match(logs, expected.step(*batch, row))
+        expected.assert_matches(gan)
+
+
 def test_loss_scaling_changes_nothing(fix_latents):
     gan = build_gan()
     gan.compile(
