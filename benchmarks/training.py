@@ -25,7 +25,7 @@ from benchmarks.agreement import disagreements
 from benchmarks.peers import CONTESTANTS
 from benchmarks.peers import Contestant
 from benchmarks.peers import Unavailable
-from benchmarks.worker import Worker
+from benchmarks.worker import start_worker
 from keras_ssgan.settings import PRESETS
 from keras_ssgan.settings import get_preset
 
@@ -109,7 +109,7 @@ def _check(contestants, settings):
         )
 
     def losses_of(contestant):
-        with Worker(contestant, settings, batch_size=None) as worker:
+        with start_worker(contestant, settings, None) as worker:
             try:
                 return worker.ask("losses")
             except Unavailable as reason:
@@ -142,13 +142,14 @@ def _race(contestants, settings, batch_size, args):
     with contextlib.ExitStack() as stack:
 
         def start(contestant, command, *arguments):
-            worker = Worker(contestant, settings, batch_size)
-            stack.enter_context(worker)
+            worker = stack.enter_context(
+                start_worker(contestant, settings, batch_size)
+            )
             return worker, worker.ask(command, *arguments)
 
         workers = [(c, *start(c, "start")) for c in contestants]
         matmuls = [
-            start(c, "start_matmul", args.matmul_size)[0]
+            (c, start(c, "start_matmul", args.matmul_size)[0])
             for c in _matmuls(contestants)
         ]
         timings = [
@@ -159,7 +160,7 @@ def _race(contestants, settings, batch_size, args):
             }
             for contestant, _, first_step_seconds in workers
         ]
-        products = {str(worker.contestant): [] for worker in matmuls}
+        products = {str(contestant): [] for contestant, _ in matmuls}
         for i in range(args.rounds):
             print(f"round {i + 1} of {args.rounds}", flush=True)
             for timing, (contestant, worker, _) in zip(
@@ -170,8 +171,8 @@ def _race(contestants, settings, batch_size, args):
                     timing.setdefault("bare_seconds", []).append(
                         worker.ask("train_bare", args.steps)
                     )
-            for worker in matmuls:
-                products[str(worker.contestant)].append(
+            for contestant, worker in matmuls:
+                products[str(contestant)].append(
                     worker.ask("matmul", MATMULS) / MATMULS
                 )
         for timing, (_, worker, _) in zip(timings, workers, strict=True):
@@ -210,7 +211,7 @@ def _watch_memory(contestants, settings, batch_size, args):
     for contestant in contestants:
         if contestant.name != "ours":
             continue
-        with Worker(contestant, settings, batch_size) as worker:
+        with start_worker(contestant, settings, batch_size) as worker:
             worker.ask("start")
             peaks = {}
             for turn in range(1, turns + 1):

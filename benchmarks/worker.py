@@ -1,89 +1,28 @@
 """A contestant in a process of its own, which waits for its turns."""
 
-import multiprocessing
-import os
 import time
-import traceback
 
 from benchmarks import report
 from benchmarks.agreement import losses_of
 from benchmarks.inputs import draw_batches
 from benchmarks.inputs import initial_weights
-from benchmarks.peers import Unavailable
 from benchmarks.peers import build
-from keras_ssgan.scheduling import schedule_as_batch
+from keras_ssgan.workers import Worker
 
 
-class Worker:
-    """The parent's end: `ask` calls a function below in the process.
+def start_worker(contestant, settings, batch_size):
+    """A `Worker` with `Turns`; `ask` calls one of their methods.
 
     Args:
         contestant: A `Contestant`.
         settings: A `Preset`.
         batch_size: int.
     """
-
-    def __init__(self, contestant, settings, batch_size):
-        context = multiprocessing.get_context("spawn")
-        self.contestant = contestant
-        self.connection, other = context.Pipe()
-        self.process = context.Process(
-            target=_serve,
-            args=(other, contestant, settings, batch_size),
-            daemon=True,
-        )
-        self.process.start()
-        other.close()
-
-    def ask(self, command, *args):
-        """The result of `command`, a method of `Turns`.
-
-        Raises:
-            Unavailable: If the contestant cannot run here.
-            RuntimeError: If it fails, with its traceback.
-        """
-        self.connection.send((command, args))
-        result = self.connection.recv()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.connection.close()
-        self.process.join()
-
-
-def _serve(connection, contestant, settings, batch_size):
-    # As `keras-ssgan train` is: threads that interrupt each other on a few
-    # cores can take half as long again, now and then.
-    schedule_as_batch()
-    # Before the first import of Keras, which reads it once.
-    os.environ["KERAS_BACKEND"] = contestant.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Otherwise the first process takes all memory of a GPU.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    turns = Turns(contestant, settings, batch_size)
-    while True:
-        try:
-            command, args = connection.recv()
-        except EOFError:
-            return
-        try:
-            result = getattr(turns, command)(*args)
-        except Unavailable as error:
-            result = error
-        except Exception:
-            # Tracebacks cannot be sent, and some exceptions neither.
-            result = RuntimeError(f"{contestant}:\n{traceback.format_exc()}")
-        connection.send(result)
+    return Worker(contestant.backend, Turns, contestant, settings, batch_size)
 
 
 class Turns:
-    """The process's end."""
+    """What a contestant does when it is asked."""
 
     def __init__(self, contestant, settings, batch_size):
         self.contestant = contestant

@@ -7,7 +7,6 @@ Nothing here imports Keras before a command runs: `--help` stays quick, and
 import argparse
 import csv
 import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_ssgan import __version__
+from keras_ssgan import backends
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
@@ -26,7 +26,6 @@ from keras_ssgan.scheduling import schedule_as_batch
 from keras_ssgan.settings import presets
 from keras_ssgan.text_files import one_line
 
-BACKENDS = ("tensorflow", "jax", "torch")
 # Test images that are enough to compare an export on.
 EXPORT_SAMPLES = 1000
 # Generated images in a row.
@@ -57,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        _choose_backend(arguments.backend)
+        if "backend" in arguments:
+            _choose_backend(arguments.backend)
         exit_code = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -107,6 +107,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_generate(commands)
     _add_export(commands)
     _add_demo(commands)
+    _add_benchmark(commands)
     return parser.parse_args(argv)
 
 
@@ -445,17 +446,53 @@ def _demo(arguments):
         print()
 
 
+def _benchmark(arguments):
+    from keras_ssgan import benchmark
+
+    rows = benchmark.compare(
+        arguments.preset,
+        arguments.backends,
+        arguments.dtypes,
+        arguments.batch_size,
+        arguments.steps,
+        arguments.rounds,
+    )
+    if arguments.json:
+        print(json.dumps(rows))
+        return
+    heads = ("backend", "dtype", "images/s", "spread", "ms a step")
+    heads += ("first step, s", "a run on 60,000 images, min")
+    lines = [
+        (
+            row["backend"],
+            row["dtype"],
+            f"{row['images_per_second']:.1f}",
+            f"{row['spread']:.2f}",
+            f"{row['milliseconds']:.1f}",
+            f"{row['first_step_seconds']:.1f}",
+            f"{row['run_minutes']:.1f}",
+        )
+        for row in rows
+    ]
+    _print_columns([heads, *lines], str.rjust)
+    print(
+        f"The fastest: keras-ssgan train --preset {arguments.preset} "
+        f"--backend {rows[0]['backend']} --dtype {rows[0]['dtype']}"
+    )
+
+
 # === Arguments ===
 
 
-def _add_command(commands, name, run, help):
+def _add_command(commands, name, run, help, one_backend=True):
     parser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--backend",
-        metavar="NAME",
-        help=f"{', '.join(BACKENDS)} (default: KERAS_BACKEND's)",
-    )
+    if one_backend:
+        parser.add_argument(
+            "--backend",
+            metavar="NAME",
+            help=f"{', '.join(backends.BACKENDS)} (default: KERAS_BACKEND's)",
+        )
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar, results only"
     )
@@ -671,7 +708,7 @@ def _add_export(commands):
     add = parser.add_argument
     add(
         "--formats",
-        type=lambda text: text.split(","),
+        type=_names,
         default=["keras", "onnx", "saved_model"],
         metavar="NAMES",
         help="of keras, onnx, saved_model, litert, litert_int8, openvino and "
@@ -727,6 +764,48 @@ def _add_demo(commands):
     )
 
 
+def _add_benchmark(commands):
+    parser = _add_command(
+        commands,
+        "benchmark",
+        _benchmark,
+        "Time training on this machine, by backend and dtype, in turns.",
+        one_backend=False,
+    )
+    add = parser.add_argument
+    add("--preset", default="compact", help="as for train (default: compact)")
+    add(
+        "--backends",
+        type=_names,
+        metavar="NAMES",
+        help=f"of {', '.join(backends.BACKENDS)}, with commas (default: those "
+        "that are installed)",
+    )
+    add(
+        "--dtypes",
+        type=_names,
+        default=["float32"],
+        metavar="POLICIES",
+        help="as --dtype of train, with commas (default: float32)",
+    )
+    add("--batch-size", type=_positive, metavar="N", help="as for train")
+    add(
+        "--steps",
+        type=_positive,
+        default=20,
+        metavar="N",
+        help="in a turn (default: 20)",
+    )
+    add(
+        "--rounds",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="turns of each (default: 3)",
+    )
+    add("--json", action="store_true", help="print JSON")
+
+
 def _add_model(parser):
     parser.add_argument(
         "model", type=Path, help="folder of a run, or a .keras file"
@@ -741,6 +820,11 @@ def _labels(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a share such as 0.2 nor a count such as 100"
         ) from None
+
+
+def _names(text):
+    """Names with commas between them."""
+    return text.split(",")
 
 
 def _positive(text):
@@ -770,10 +854,7 @@ def _choose_backend(name):
     """Settles the backend, before anything imports Keras."""
     name = name or os.environ.get("KERAS_BACKEND")
     if name is not None:
-        if name not in BACKENDS:
-            raise InputError(
-                f"backend {name!r} is unknown; use {', '.join(BACKENDS)}"
-            )
+        backends.check_known(name)
         os.environ["KERAS_BACKEND"] = name
     # TensorFlow's own chatter: device listings, graph rewrites, retracing.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -783,14 +864,9 @@ def _choose_backend(name):
         with Interruption() as interruption:
             importlib.import_module("keras")
     except ModuleNotFoundError as error:
-        if error.name not in BACKENDS:
+        if error.name not in backends.BACKENDS:
             raise
-        installed = [b for b in BACKENDS if importlib.util.find_spec(b)]
-        choice = f" or use --backend {installed[0]}" if installed else ""
-        raise InputError(
-            f"backend {error.name} is not installed; run pip install "
-            f"{error.name}{choice}"
-        ) from None
+        raise backends.not_installed(error.name) from None
     if interruption.signal is not None:
         raise RunStopped("stopped", 128 + interruption.signal)
 

@@ -19,6 +19,7 @@ from conftest import save_shards
 from PIL import Image
 from PIL import ImageDraw
 
+from keras_ssgan import backends
 from keras_ssgan import cli
 from keras_ssgan import sampling
 from keras_ssgan import settings
@@ -162,6 +163,8 @@ def user(tmp_path, monkeypatch, smaller):
     # Models that were trained so little are sure of nothing.
     unsure = functools.partial(sampling.generate_by_class, confidence=0.1)
     monkeypatch.setattr(sampling, "generate_by_class", unsure)
+    # Those of the others are for test_benchmark.py.
+    monkeypatch.setattr(backends, "installed", lambda: [BACKEND])
     # The demo ends as soon as it would serve.
     monkeypatch.setattr(Server, "serve_forever", lambda self: None)
     monkeypatch.setattr(webbrowser, "open", lambda url: None)

@@ -7,6 +7,8 @@ A contestant is a module here with a class `Peer(settings, weights, dtype,
 import dataclasses
 import importlib
 
+from keras_ssgan.errors import InputError
+
 LOSSES = (
     "d_loss_supervised",
     "d_loss_real",
@@ -36,7 +38,7 @@ CONTESTANTS = {
 }
 
 
-class Unavailable(Exception):
+class Unavailable(InputError):
     """The contestant cannot run here; the message says why, in one line."""
 
 
