@@ -35,6 +35,7 @@ class Worker:
         self, backend: str, make: Callable[..., Any], *args: Any
     ) -> None:
         context = multiprocessing.get_context("spawn")
+        self._backend = backend
         self._connection, other = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(other, backend, make, args), daemon=True
@@ -53,11 +54,20 @@ class Worker:
             What it returns.
 
         Raises:
-            InputError: If it, or the making of the object, raises one.
+            InputError: If it, or the making of the object, raises one; or if
+                the process has been ended from outside.
             RuntimeError: If either raises anything else, with its traceback.
         """
-        self._connection.send((method, args))
-        result = self._connection.recv()
+        try:
+            self._connection.send((method, args))
+            result = self._connection.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            raise InputError(
+                f"the process under {self._backend} was ended from outside "
+                f"(exit code {self._process.exitcode}), perhaps for want of "
+                "memory; give it less to do"
+            ) from None
         if isinstance(result, Exception):
             raise result
         return result

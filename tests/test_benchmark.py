@@ -30,6 +30,9 @@ class Pair:
     def fail(self):
         raise KeyError("gone")
 
+    def die(self):
+        os._exit(9)
+
     def refuse(self):
         raise InputError("two of a kind")
 
@@ -48,6 +51,9 @@ def test_what_a_worker_raises_arrives():
         with pytest.raises(InputError, match="two of a kind"):
             worker.ask("refuse")
         assert worker.ask("backend_and_pair")[1] == (1, 2)
+        for _ in range(2):
+            with pytest.raises(InputError, match=r"jax .*\(exit code 9\)"):
+                worker.ask("die")
 
 
 def test_backends_and_dtypes_are_timed_in_turns(capsys):
