@@ -129,7 +129,7 @@ def _build(preset):
         discriminator,
         generator,
         consistency=1.0,
-        augmentation=RandomAffine(seed=2),
+        augmentation=RandomAffine(elastic=0.02, seed=2),
         ema_momentum=0.9,
         seed=3,
     )

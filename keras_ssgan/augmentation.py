@@ -1,6 +1,7 @@
 """Random small changes of images that leave their class as it is."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,7 +18,9 @@ _REACH = 0.5
 
 
 def sample_affine(
-    images: Tensor, transforms: Tensor, displacements: Tensor | None = None
+    images: Tensor,
+    transforms: Tensor,
+    displacements: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Images under affine maps, with bilinear interpolation.
 
@@ -31,7 +34,7 @@ def sample_affine(
         transforms: Float tensor of shape `(6, batch)`, for each image `a0, a1,
             a2, b0, b1, b2`: the output pixel `(x, y)` is taken from `(a0 x +
             a1 y + a2, b0 x + b1 y + b2)` of the input.
-        displacements: Float tensor of shape `(2, batch, height, width)`, what
+        displacements: Two float tensors of shape `(batch, height, width)`, what
             is added to `x` and to `y` before, in pixels. `None` for none.
 
     Returns:
@@ -164,7 +167,7 @@ class RandomAffine(keras.layers.Layer):
         return ops.stack([a0, a1, a2, b0, b1, b2])
 
     def _draw_displacements(self, batch_size, height, width):
-        """Of each pixel, `(2, batch, height, width)`."""
+        """Of each pixel along x and y, `(batch, height, width)` each."""
         numbers = distribution.draw(
             keras.random.normal,
             (2, batch_size, _KNOTS, _KNOTS),
@@ -173,8 +176,8 @@ class RandomAffine(keras.layers.Layer):
         )
         along_y = ops.matmul(_smoothing(height), numbers)
         smooth = ops.matmul(along_y, ops.transpose(_smoothing(width)))
-        sizes = ops.reshape(ops.array([width, height], "float32"), (2, 1, 1, 1))
-        return smooth * (self.elastic * sizes)
+        x, y = ops.unstack(smooth)
+        return self.elastic * width * x, self.elastic * height * y
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -99,7 +99,8 @@ def new_gan(seed=0, **compile_arguments):
     Eager on TensorFlow, which would trace for a second what is run twice.
     """
     keras.utils.set_random_seed(seed)
-    gan = build_tiny_gan(consistency=1.0, augmentation=RandomAffine(seed=seed))
+    augmentation = RandomAffine(elastic=0.05, seed=seed)
+    gan = build_tiny_gan(consistency=1.0, augmentation=augmentation)
     compile_arguments.setdefault(
         "run_eagerly", keras.backend.backend() == "tensorflow"
     )

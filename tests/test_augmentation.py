@@ -108,6 +108,22 @@ def test_each_image_and_each_call_is_changed_differently(images):
     assert len(np.unique(everything.round(4), axis=0)) == 8
 
 
+class Changed(keras.Model):
+    """What images become in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.changes = RandomAffine(elastic=0.1, seed=0)
+
+    def call(self, images):
+        return self.changes(images, training=True)
+
+
+def test_it_runs_compiled_for_batches_of_any_size(images):
+    changed = Changed().predict(images, batch_size=3, verbose=0)
+    assert changed.shape == images.shape and not np.allclose(changed, images)
+
+
 def test_the_same_seed_gives_the_same_changes(images):
     first = RandomAffine(seed=3)(images, training=True)
     again = RandomAffine(seed=3)(images, training=True)
