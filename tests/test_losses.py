@@ -60,7 +60,10 @@ def test_consistency_matches_numpy():
 def test_consistency_is_two_where_sure_classes_differ_and_zero_where_not():
     sure = 1e4 * np.eye(11, dtype="float32")[1:]
     assert value(losses.consistency_loss, sure, sure) == 0.0
-    assert value(losses.consistency_loss, sure, sure[::-1].copy()) == 2.0
+    # TensorFlow's softmax is 1 to the last digit with oneDNN alone.
+    np.testing.assert_allclose(
+        value(losses.consistency_loss, sure, sure[::-1].copy()), 2.0, rtol=3e-7
+    )
 
 
 @pytest.mark.parametrize("name", ["real_loss", "fake_loss", "adversarial_loss"])
