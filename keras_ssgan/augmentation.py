@@ -1,5 +1,6 @@
 """Random small changes of images that leave their class as it is."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -130,9 +131,9 @@ class RandomAffine(keras.layers.Layer):
             return images
         batch_size, height, width, _ = ops.shape(images)
         transforms = self._draw_transforms(batch_size, height, width)
-        if not self.elastic:
-            return sample_affine(images, transforms)
-        displacements = self._draw_displacements(batch_size, height, width)
+        displacements = None
+        if self.elastic:
+            displacements = self._draw_displacements(batch_size, height, width)
         return sample_affine(images, transforms, displacements)
 
     def _draw_transforms(self, batch_size, height, width):
@@ -175,7 +176,7 @@ class RandomAffine(keras.layers.Layer):
             seed=self.seed_generator,
         )
         along_y = ops.matmul(_smoothing(height), numbers)
-        smooth = ops.matmul(along_y, ops.transpose(_smoothing(width)))
+        smooth = ops.matmul(along_y, _smoothing(width).T)
         x, y = ops.unstack(smooth)
         return self.elastic * width * x, self.elastic * height * y
 
@@ -194,8 +195,9 @@ class RandomAffine(keras.layers.Layer):
         }
 
 
+@functools.cache
 def _smoothing(size):
-    """Matrix `(size, _KNOTS)` from random numbers to smooth ones.
+    """Float32 array `(size, _KNOTS)` from random numbers to smooth ones.
 
     Of numbers of variance 1 it makes such ones.
     """
@@ -204,4 +206,4 @@ def _smoothing(size):
     gaps = (np.arange(size)[:, np.newaxis] - knots) / (_REACH * distance)
     weights = np.exp(-np.square(gaps) / 2)
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return ops.convert_to_tensor(weights, "float32")
+    return weights.astype("float32")

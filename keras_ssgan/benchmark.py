@@ -154,10 +154,8 @@ def summarize(
     seconds, batch_size = timing["seconds"], timing["batch_size"]
     step = statistics.median(seconds) / steps
     # An epoch is one pass over the unlabelled images.
-    labeled = 0
-    if preset.labeled_share:
-        labeled = max(1, round(preset.labeled_share * batch_size))
-    run = preset.epochs * math.ceil(_IMAGES / (batch_size - labeled))
+    unlabeled = batch_size - (preset.labeled_per_batch(batch_size) or 0)
+    run = preset.epochs * math.ceil(_IMAGES / unlabeled)
     return {
         **timing,
         "images_per_second": batch_size / step,

@@ -62,6 +62,19 @@ class Preset:
     epochs: int
     labels: float | int
 
+    def labeled_per_batch(self, batch_size: int) -> int | None:
+        """Labelled images in a batch, where there are others.
+
+        Args:
+            batch_size: int, images in it.
+
+        Returns:
+            int, one at least; `None` for their share of the data.
+        """
+        if not self.labeled_share:
+            return None
+        return max(1, round(self.labeled_share * batch_size))
+
 
 _SMALL_CHANGES = {
     "rotation": 8.0,

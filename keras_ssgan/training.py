@@ -507,9 +507,9 @@ def mix(
     """
     images, labels = split.train
     labeled_per_batch = config.labeled_per_batch
-    share = get_preset(config.preset).labeled_share
-    if labeled_per_batch is None and share and np.any(labels < 0):
-        labeled_per_batch = max(1, round(share * config.batch_size))  # type: ignore[operator]
+    if labeled_per_batch is None and np.any(labels < 0):
+        preset = get_preset(config.preset)
+        labeled_per_batch = preset.labeled_per_batch(config.batch_size)  # type: ignore[arg-type]
     return datasets.MixedDataset(
         images,
         labels,

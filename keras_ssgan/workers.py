@@ -98,7 +98,8 @@ def _serve(connection, backend, make, args):
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            made = made or make(*args)
+            if made is None:
+                made = make(*args)
             result = getattr(made, method)(*method_args)
         except KeyboardInterrupt:
             return

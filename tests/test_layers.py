@@ -100,12 +100,13 @@ CASES = [
         {"use_bias": False},
         {"data_format": "channels_first"},
     )
-    # Of these TensorFlow has no convolution on a CPU, or only with oneDNN,
-    # which it takes by itself on some processors alone.
-    if keras.backend.backend() != "tensorflow"
-    or "data_format" not in arguments
-    and (kind, *arguments) != ("Conv2DTranspose", "dilation_rate")
 ]
+if keras.backend.backend() == "tensorflow":
+    # It has no such convolutions on a CPU, or only with oneDNN, which it takes
+    # by itself on some processors alone.
+    CASES.remove(("Conv2D", {"data_format": "channels_first"}))
+    CASES.remove(("Conv2DTranspose", {"data_format": "channels_first"}))
+    CASES.remove(("Conv2DTranspose", {"dilation_rate": 2}))
 
 
 @pytest.mark.parametrize("kind, arguments", CASES, ids=str)

@@ -215,20 +215,22 @@ def assert_identical(variables, values):
 # === Against the reference ===
 
 
+def assert_steps_match(gan, expected, steps, fix_latents):
+    """Takes steps with both, and compares logs and variables after each."""
+    latents = draw_latents(steps)
+    fix_latents(gan, latents)
+    for batch, row in zip(build_batches(steps), latents, strict=True):
+        logs = gan.train_on_batch(*batch, return_dict=True)
+        assert_logs_match(logs, expected.step(*batch, row))
+        expected.assert_matches(gan)
+
+
 @pytest.mark.parametrize("options", COMPILE_OPTIONS, ids=str)
 def test_three_steps_match_the_reference(options, fix_latents):
     gan = build_gan()
     gan.compile(**options)
     expected = Reference(gan)
-    latents = draw_latents(3)
-    fix_latents(gan, latents)
-
-    for batch, row in zip(build_batches(3), latents, strict=True):
-        images, labels, mask = batch
-        logs = gan.train_on_batch(images, labels, mask, return_dict=True)
-        expected_logs = expected.step(images, labels, mask, row)
-        assert_logs_match(logs, expected_logs)
-        expected.assert_matches(gan)
+    assert_steps_match(gan, expected, 3, fix_latents)
 
 
 def test_a_step_of_the_compact_preset_matches_the_reference(fix_latents):
@@ -273,14 +275,7 @@ def test_absolute_feature_matching_step_matches_the_reference(fix_latents):
     gan = build_gan(feature_matching="absolute")
     gan.compile(**CHEAPEST)
     expected = Reference(gan, feature_matching_power=1)
-    latents = draw_latents(1)
-    fix_latents(gan, latents)
-    batch = build_batches(1)[0]
-
-    logs = gan.train_on_batch(*batch, return_dict=True)
-
-    assert_logs_match(logs, expected.step(*batch, latents[0]))
-    expected.assert_matches(gan)
+    assert_steps_match(gan, expected, 1, fix_latents)
 
 
 class EveryOtherMirrored(layers.Layer):
@@ -298,26 +293,14 @@ def test_steps_with_consistency_match_the_reference(fix_latents):
     gan = build_gan(consistency=3.0, augmentation=EveryOtherMirrored())
     gan.compile(**CHEAPEST)
     expected = Reference(gan, consistency=3.0)
-    latents = draw_latents(2)
-    fix_latents(gan, latents)
-
-    for batch, row in zip(build_batches(2), latents, strict=True):
-        logs = gan.train_on_batch(*batch, return_dict=True)
-        assert_logs_match(logs, expected.step(*batch, row))
-        expected.assert_matches(gan)
+    assert_steps_match(gan, expected, 2, fix_latents)
 
 
 def test_steps_with_less_of_real_and_fake_match_the_reference(fix_latents):
     gan = build_gan(real_fake=0.1)
     gan.compile(**CHEAPEST)
     expected = Reference(gan, real_fake=0.1)
-    latents = draw_latents(2)
-    fix_latents(gan, latents)
-
-    for batch, row in zip(build_batches(2), latents, strict=True):
-        logs = gan.train_on_batch(*batch, return_dict=True)
-        assert_logs_match(logs, expected.step(*batch, row))
-        expected.assert_matches(gan)
+    assert_steps_match(gan, expected, 2, fix_latents)
 
 
 def test_loss_scaling_changes_nothing(fix_latents):
@@ -328,14 +311,7 @@ def test_loss_scaling_changes_nothing(fix_latents):
         **CHEAPEST,
     )
     expected = Reference(gan)
-    latents = draw_latents(1)
-    fix_latents(gan, latents)
-    batch = build_batches(1)[0]
-
-    logs = gan.train_on_batch(*batch, return_dict=True)
-
-    assert_logs_match(logs, expected.step(*batch, latents[0]))
-    expected.assert_matches(gan)
+    assert_steps_match(gan, expected, 1, fix_latents)
 
 
 def scaled_adam():
