@@ -1,8 +1,13 @@
 """The backends of Keras that the package runs on."""
 
 import importlib.util
+import os
+from pathlib import Path
 
 from keras_ssgan.errors import InputError
+
+# Where Linux says what its processors have.
+_PROCESSORS = Path("/proc/cpuinfo")
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -25,6 +30,35 @@ def check_known(name: str) -> None:
         raise InputError(
             f"backend {name!r} is unknown; use {', '.join(BACKENDS)}"
         )
+
+
+def set_environment(name: str | None) -> None:
+    """Sets what backends read from the environment when they are imported.
+
+    To be called before anything imports Keras. Of the backends' own settings,
+    those that are there already stay.
+
+    Args:
+        name: One of `BACKENDS`; `None` for `KERAS_BACKEND`'s, or, without it,
+            for Keras' own setting.
+    """
+    if name is not None:
+        os.environ["KERAS_BACKEND"] = name
+    # TensorFlow's own chatter: device listings, graph rewrites, retracing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow takes oneDNN's convolutions by itself only on processors with
+    # AVX-512. They are as much quicker where there is AVX2 alone.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def emulates_bfloat16() -> bool:
+    """Whether the processor is known to have no instructions for bfloat16.
+
+    Returns:
+        bool; `False` where the system does not tell.
+    """
+    # avx512_bf16 and amx_bf16, or bf16 on ARM.
+    return _PROCESSORS.exists() and "bf16" not in _PROCESSORS.read_text()
 
 
 def not_installed(name: str) -> InputError:

@@ -855,9 +855,7 @@ def _choose_backend(name):
     name = name or os.environ.get("KERAS_BACKEND")
     if name is not None:
         backends.check_known(name)
-        os.environ["KERAS_BACKEND"] = name
-    # TensorFlow's own chatter: device listings, graph rewrites, retracing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backends.set_environment(name)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         # An interrupted import of a backend may end in whatever error.

@@ -18,6 +18,7 @@ import numpy as np
 
 import keras_ssgan
 from keras_ssgan import animation
+from keras_ssgan import backends
 from keras_ssgan import calibration
 from keras_ssgan import callbacks
 from keras_ssgan import checks
@@ -279,6 +280,7 @@ def train(
         "out for validation; %d test images",
         *counts.values(),
     )
+    _warn_of_slow_dtype(config.dtype)
     with distribution.scope(config.devices, config.distribute):
         keras.utils.set_random_seed(config.seed)
         steps_per_epoch = len(mix(config, split))
@@ -608,6 +610,18 @@ def _calibrated_classifier(gan, split):
     return gan.classifier(
         temperature=calibration.fit_temperature(labels, probabilities)
     )
+
+
+def _warn_of_slow_dtype(dtype):
+    is_bfloat16 = keras.dtype_policies.get(dtype).compute_dtype == "bfloat16"
+    on_cpu = "cpu" in str(keras.ops.zeros(()).device).lower()
+    if is_bfloat16 and on_cpu and backends.emulates_bfloat16():
+        _logger.warning(
+            "This processor has no instructions for bfloat16: a step can take "
+            "several times as long as in float32, which `keras-ssgan "
+            "benchmark --preset ... --dtypes float32,%s` tells",
+            dtype,
+        )
 
 
 def _tensorboard(folder):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import Self
 
+from keras_ssgan import backends
 from keras_ssgan.errors import InputError
 from keras_ssgan.scheduling import schedule_as_batch
 
@@ -84,9 +85,7 @@ def _serve(connection, backend, make, args):
     # As `keras-ssgan train` is: threads that interrupt each other on a few
     # cores can take half as long again, now and then.
     schedule_as_batch()
-    # Before the first import of Keras, which reads it once.
-    os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backends.set_environment(backend)
     # Otherwise the first process takes all memory of a GPU.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

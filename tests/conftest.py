@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from unittest import mock
 
+from keras_ssgan import backends
+
 # Many tests compile the same step: JAX compiles it once for the session.
 _CACHE = tempfile.TemporaryDirectory(prefix="keras_ssgan_jax_cache_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
@@ -19,6 +21,9 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 
 # Threads wait for each other longer than they compute on networks this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# As the command line does, so that what runs here and there is the same.
+backends.set_environment(None)
 
 # PyTorch after TensorFlow in one process can crash on start-up.
 import torch  # noqa: F401  isort: skip

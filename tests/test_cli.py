@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import signal
@@ -109,6 +110,25 @@ def test_backend_option_wins_over_the_environment(run, tmp_path):
     )
     result = _python(code, KERAS_BACKEND="tensorflow")
     assert result.stdout.splitlines()[-1] == other, result.stderr
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="has no oneDNN"
+)
+@pytest.mark.parametrize("given", [None, "0"])
+def test_tensorflow_computes_with_onednn_unless_it_is_told_otherwise(
+    given, monkeypatch
+):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    code = (
+        "from keras_ssgan import cli\n"
+        "cli.main(['evaluate', 'nowhere', '--backend', 'tensorflow'])\n"
+        "from tensorflow.python.util import _pywrap_util_port\n"
+        "print(_pywrap_util_port.IsMklEnabled())\n"
+    )
+    environment = {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    result = _python(code, **environment)
+    assert result.stdout.splitlines()[-1] == str(given is None), result.stderr
 
 
 @pytest.mark.parametrize("where", ["option", "environment"])

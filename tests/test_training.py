@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 from tensorboard.util import tensor_util
 
+from keras_ssgan import backends
 from keras_ssgan import calibration
 from keras_ssgan import datasets
 from keras_ssgan import runs
@@ -91,6 +92,27 @@ def test_unset_settings_are_those_of_the_preset():
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         Config(**settings)
+
+
+@pytest.mark.parametrize(
+    "dtype, flags, warns",
+    [
+        ("mixed_bfloat16", "fma avx2 avx512f", True),
+        ("mixed_bfloat16", "fma avx2 avx512_bf16", False),
+        ("float32", "fma avx2", False),
+    ],
+)
+def test_half_precision_is_said_to_be_slow_where_the_processor_lacks_it(
+    dtype, flags, warns, npz, tmp_path, monkeypatch, caplog
+):
+    processors = tmp_path / "cpuinfo"
+    processors.write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.setattr(backends, "_PROCESSORS", processors)
+    config = dataclasses.replace(
+        small_config(npz, dtype=dtype), epochs=1, batch_size=100
+    )
+    training.train(config, tmp_path / "run", verbose=0)
+    assert ("no instructions for bfloat16" in caplog.text) == warns
 
 
 def test_training_sees_no_label_but_those_that_are_kept(config):
