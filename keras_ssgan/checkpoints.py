@@ -48,6 +48,7 @@ class Progress:
         step: int, steps of it that are done.
         history: Text of `history.csv`, a row for each finished epoch.
         dataset: Its `datasets.Dataset.fingerprint`; `""` if it is not known.
+        preset: Its `settings.Preset.fingerprint`; `""` if it is not known.
         seconds: float, that it has taken so far; not compared.
     """
 
@@ -56,6 +57,7 @@ class Progress:
     step: int = 0
     history: str = ""
     dataset: str = ""
+    preset: str = ""
     seconds: float = dataclasses.field(default=0.0, compare=False)
 
     def __str__(self):
@@ -309,13 +311,15 @@ def _check_progress(progress):
         any(type(count) is not int for count in counts)
         or not isinstance(progress.history, str)
         or not isinstance(progress.dataset, str)
+        or not isinstance(progress.preset, str)
         or not isinstance(progress.seconds, float)
         or progress.epoch < 0
         or not 0 <= progress.step < progress.steps_per_epoch
         or not 0 <= progress.seconds < math.inf
     ):
         raise ValueError(
-            "its epoch, step, history, dataset or seconds are none of a run"
+            "its epoch, step, history, dataset, preset or seconds are none of "
+            "a run"
         )
     try:
         # Half of a pair of surrogates, which JSON can hold, is no text.

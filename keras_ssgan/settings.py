@@ -1,6 +1,8 @@
 """Named settings of the networks and of their training, as data."""
 
 import dataclasses
+import hashlib
+import json
 
 from keras_ssgan.errors import InputError
 
@@ -74,6 +76,18 @@ class Preset:
         if not self.labeled_share:
             return None
         return max(1, round(self.labeled_share * batch_size))
+
+    def fingerprint(self) -> str:
+        """Tells a preset from what another version has under its name.
+
+        Returns:
+            SHA-256 of all but the description and what a run can choose
+            otherwise, 64 hexadecimal digits.
+        """
+        settings = dataclasses.asdict(self)
+        for name in ("description", "batch_size", "epochs", "labels"):
+            del settings[name]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
 _SMALL_CHANGES = {

@@ -295,7 +295,11 @@ def train(
                 config,
                 folder,
                 gan,
-                Progress(steps_per_epoch, dataset=split.fingerprint),
+                Progress(
+                    steps_per_epoch,
+                    dataset=split.fingerprint,
+                    preset=get_preset(config.preset).fingerprint(),
+                ),
                 checkpoints,
             )
             waiting_share = _fit(
@@ -394,6 +398,12 @@ def _start(config, folder, gan, beginning, checkpoints):
         raise InputError(
             "the dataset has changed: the number of its images, its labels or "
             "its test set; resume with what the run was started with"
+        )
+    elif progress.preset not in ("", beginning.preset):
+        raise InputError(
+            f"another version of keras_ssgan started the run, whose preset "
+            f"{config.preset} has other settings; resume it with that version, "
+            "or start another"
         )
     elif progress.epoch > config.epochs:
         raise InputError(

@@ -339,6 +339,26 @@ def test_a_picture_that_fails_costs_no_model(
 
 
 @pytest.mark.parametrize(
+    "name, value, goes_on",
+    [("real_fake", 0.3, False), ("labels", 0.9, True), ("epochs", 9, True)],
+)
+def test_a_run_whose_preset_has_changed_since_does_not_go_on_unsaid(
+    name, value, goes_on, config, unbroken, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    changed = dataclasses.replace(settings.PRESETS["tiny"], **{name: value})
+    monkeypatch.setitem(settings.PRESETS, "tiny", changed)
+    if goes_on:
+        assert training.train(config, folder, resume=True, verbose=0)
+        return
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    with pytest.raises(InputError, match="preset tiny has other settings"):
+        training.train(config, folder, resume=True, verbose=0)
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize(
     ("propagation", "num_images", "message"),
     [
         (True, 70, "or of other images"),
