@@ -31,6 +31,8 @@ EXPORT_SAMPLES = 1000
 # Generated images in a row.
 COLUMNS = 5
 
+_logger = logging.getLogger(__name__)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -169,8 +171,10 @@ def _evaluate(arguments):
     if arguments.dataset is None and not arguments.model.is_dir():
         arguments.dataset = "mnist"
     name, dataset = _load_dataset(arguments, model)
+    # Keras' progress bar goes where the JSON goes.
+    verbose = 0 if arguments.json else _verbosity(arguments)
     probabilities = model.predict(
-        dataset.x_test, batch_size=256, verbose=_verbosity(arguments)
+        dataset.x_test, batch_size=256, verbose=verbose
     )
     figures = evaluation.classification_report(
         dataset.y_test, probabilities, runs.temperature_of(model)
@@ -207,12 +211,13 @@ def _load_dataset(arguments, model):
     from keras_ssgan import training
 
     path = arguments.model
+    largest = runs.longest_side(path)
     if arguments.dataset is not None:
-        dataset = datasets.load(arguments.dataset)
+        dataset = datasets.load(arguments.dataset, largest=largest)
         _check_fit(model, dataset, path, arguments.dataset)
         return arguments.dataset, dataset
     config = training.read_config(path)
-    dataset = datasets.load(config.dataset, config.stream)
+    dataset = datasets.load(config.dataset, config.stream, largest)
     _check_fit(model, dataset, path, config.dataset)
     if runs.load_fingerprint(path) not in (None, dataset.fingerprint()):
         raise InputError(
@@ -291,13 +296,25 @@ def _predict(arguments):
 
 def _model_and_images(paths):
     """The first path, if it is a model, or else the one that is shipped."""
-    first = Path(paths[0])
-    if first.suffix != ".keras" and not (first / "config.json").exists():
+    first, *others = map(Path, paths)
+    if misplaced := next(filter(_is_model, others), None):
+        raise InputError(
+            f"{misplaced} is a model; name one model, before the images"
+        )
+    if not _is_model(first):
         shipped.verify(shipped.CLASSIFIER)
+        _logger.info(
+            "By the classifier of MNIST's digits that is shipped; to use your "
+            "own, name the folder of its run before the images"
+        )
         return shipped.CLASSIFIER, paths
     if len(paths) == 1:
         raise InputError(f"name the images that {first} is to look at, too")
     return first, paths[1:]
+
+
+def _is_model(path):
+    return path.suffix == ".keras" or (path / "config.json").exists()
 
 
 def _generate(arguments):

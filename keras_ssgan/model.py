@@ -832,8 +832,10 @@ class SemiSupervisedGAN(keras.Model):
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         checks.check_has_labels(labels)
-        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        labels = ops.reshape(labels, (-1,))
+        # Before they become integers, which a label that is NaN may not be.
         mask = ops.cast(labels >= 0, "float32")
+        labels = ops.cast(labels, "int32")
         if weights is not None:
             mask *= ops.reshape(ops.cast(weights, "float32"), (-1,))
         # From here on no label is seen that the mask hides.

@@ -250,6 +250,24 @@ def complete_image_format(
     }
 
 
+def longest_side(path: PathLike) -> int | None:
+    """Height or width of the images that a run learnt from, the larger one.
+
+    Args:
+        path: Folder of a run, or a `.keras` file.
+
+    Returns:
+        int, in pixels; `None` where it is not known.
+
+    Raises:
+        InputError: If the run's results are damaged.
+    """
+    known = load_image_format(path)
+    if "image_size" not in known:
+        return None
+    return max(complete_image_format(known, path)["image_size"])
+
+
 def _is_size(value):
     return (
         isinstance(value, list)
@@ -350,7 +368,11 @@ def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _read_metrics(path):
-    path = Path(path) / "metrics.json"
+    """The results of a run, or of the one whose folder a model lies in."""
+    path = Path(path)
+    if not path.is_dir() and (path.parent / "config.json").exists():
+        path = path.parent
+    path /= "metrics.json"
     if not path.exists():
         return {}
     try:

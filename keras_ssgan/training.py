@@ -180,19 +180,16 @@ def load_split(config: Config) -> Split:
     Raises:
         InputError: If the dataset or the labels asked for are not there.
     """
-    dataset = datasets.load(config.dataset, config.stream)
+    size = get_preset(config.preset).image_size
+    dataset = datasets.load(config.dataset, config.stream, largest=size)
     if dataset.channels != 1:
         raise InputError(
             f"{config.dataset} holds images of {dataset.channels} channels, "
             "and the presets are for grey ones; convert them, or build "
             "networks of your own"
         )
-    keep = config.labels
-    if keep is None:
-        complete = np.all(dataset.y_train >= 0)
-        keep = get_preset(config.preset).labels if complete else 1.0
-    labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
-    checks.check_labeled_set(labels, dataset.num_classes)
+    _check_pixels(dataset, config)
+    labels = _hide_labels(dataset, config)
     train, validation = datasets.split_validation(
         dataset.x_train,
         labels,
@@ -214,6 +211,55 @@ def load_split(config: Config) -> Split:
             else None
         ),
     )
+
+
+def _check_pixels(dataset, config):
+    """Refuses images that are scaled to 0 and 1, and warns of large ones."""
+    if streams.some(dataset.x_train, 100).max() <= 1:
+        raise InputError(
+            f"no pixel of the training images in {config.dataset} is above 1 "
+            "of 255; multiply them by 255, scaling is part of the model"
+        )
+    height, width = dataset.x_train.shape[1:3]
+    size = get_preset(config.preset).image_size
+    if max(height, width) >= 2 * size:
+        _logger.warning(
+            "Of images of %dx%d the networks of %s see no more than the pixels "
+            "at %dx%d points, so thin lines get lost; store them that small",
+            height,
+            width,
+            config.preset,
+            size,
+            size,
+        )
+
+
+def _hide_labels(dataset, config):
+    """The labels that the run may see, -1 for the others."""
+    keep = config.labels
+    if keep is None:
+        complete = np.all(dataset.y_train >= 0)
+        keep = get_preset(config.preset).labels if complete else 1.0
+    labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
+    checks.check_labeled_set(labels, dataset.num_classes)
+    hidden = np.sum(dataset.y_train >= 0) - np.sum(labels >= 0)
+    if config.labels is None and hidden:
+        _logger.info(
+            "%d of %d labels are hidden, to compare; --labels 1.0 keeps them",
+            hidden,
+            len(labels),
+        )
+    without = np.setdiff1d(np.arange(dataset.num_classes), labels)
+    if len(without):
+        _logger.warning(
+            "%d of the %d classes, such as %s, have no labelled image in "
+            "training, and no image will be taken for one of them; classes "
+            "are numbered from 0, without gaps",
+            len(without),
+            dataset.num_classes,
+            text_files.one_line(dataset.class_names[without[0]]),
+        )
+    return labels
 
 
 def train(

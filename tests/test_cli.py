@@ -326,7 +326,7 @@ def test_evaluate_prints_each_class(run, npz, capsys):
 
 def test_evaluate_writes_a_report(run, npz, tmp_path, capsys):
     folder = tmp_path / "report"
-    arguments = ["evaluate", str(run), "--dataset", npz, "--quiet", "--json"]
+    arguments = ["evaluate", str(run), "--dataset", npz, "--json"]
     assert cli.main([*arguments, "--output", str(folder)]) == 0
     figures = json.loads(capsys.readouterr().out)
     content = json.loads((folder / "report.json").read_text())
@@ -382,15 +382,23 @@ def _predict(run, *arguments):
     "model, option, read",
     [
         # The images of the run were of 8x8 pixels, and no digits as MNIST's.
-        ("", [], functools.partial(datasets.read_image, image_size=(8, 8))),
-        ("classifier.keras", [], datasets.read_digit),
-        ("classifier.keras", ["--as-is"], datasets.read_image),
+        ("run", [], functools.partial(datasets.read_image, image_size=(8, 8))),
+        (
+            "run/classifier.keras",
+            [],
+            functools.partial(datasets.read_image, image_size=(8, 8)),
+        ),
+        # Away from its run, nobody knows.
+        ("alone.keras", [], datasets.read_digit),
+        ("alone.keras", ["--as-is"], datasets.read_image),
     ],
 )
-def test_predict_normalises_for_mnist_unless_told_not_to(
-    model, option, read, run, drawings, capsys
+def test_predict_normalises_as_the_run_or_for_mnist_unless_told_not_to(
+    model, option, read, run, drawings, tmp_path, capsys
 ):
-    _predict(run / model, drawings, "--json", *option)
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copy(run / "classifier.keras", tmp_path / "alone.keras")
+    _predict(tmp_path / model, drawings, "--json", *option)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     files = sorted(drawings.iterdir())
     assert [row["file"] for row in rows] == [str(file) for file in files]
@@ -399,6 +407,12 @@ def test_predict_normalises_for_mnist_unless_told_not_to(
         expected = classifier.predict(read(file)[None], verbose=0)[0]
         shares = list(row["probabilities"].values())
         np.testing.assert_allclose(shares, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["classifier.keras", ""])
+def test_predict_wants_the_model_before_the_images(name, run, drawings, capsys):
+    message = _fails_with_one_line(["predict", drawings, run / name], capsys)
+    assert f"{run / name} is a model; name one model, before" in message
 
 
 def test_predict_normalises_as_the_digits_of_the_run(
@@ -422,12 +436,13 @@ def test_predict_normalises_as_the_digits_of_the_run(
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--quiet"])
 def test_predict_answers_what_is_readable_and_names_the_rest(
-    option, run, drawings, capsys
+    option, run, drawings, tmp_path, capsys
 ):
     Image.new("L", (9, 9), "white").save(drawings / "blank.png")
     (drawings / "2.5.png").write_bytes(b"no image")
-    model = str(run / "classifier.keras")
-    assert cli.main(["predict", model, str(drawings), option]) == 2
+    model = shutil.copy(run / "classifier.keras", tmp_path)
+    arguments = ["predict", str(model), str(drawings), option]
+    assert cli.main(arguments) == 2
     captured = capsys.readouterr()
     for name in ("0.png", "1.png", "2.png"):
         assert str(drawings / name) in captured.out
@@ -443,8 +458,8 @@ def test_predict_prints_the_errors_alone_where_none_is_readable(
     paths = [str(tmp_path / f"{number}.png") for number in range(2)]
     for path in paths:
         Image.new("L", (9, 9), "white").save(path)
-    model = str(run / "classifier.keras")
-    assert cli.main(["predict", model, *paths, "--csv"]) == 2
+    model = shutil.copy(run / "classifier.keras", tmp_path)
+    assert cli.main(["predict", str(model), *paths, "--csv"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     for path, line in zip(paths, captured.err.splitlines(), strict=True):
@@ -901,7 +916,9 @@ def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
 def test_an_export_knows_nothing_of_the_images_of_a_model_alone(
     run, tmp_path, given_to_export
 ):
-    arguments = ["export", run / "gan.keras", "--output", tmp_path / "digits"]
+    shutil.copy(run / "gan.keras", tmp_path)
+    arguments = ["export", tmp_path / "gan.keras"]
+    arguments += ["--output", tmp_path / "digits"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     assert given_to_export["metadata"] == {}
 

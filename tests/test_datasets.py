@@ -416,6 +416,26 @@ def test_images_of_another_size_are_resized_to_the_most_common(tmp_path):
     assert 50 in x[:, 3, 2]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_larger_images_of_a_folder_are_reduced_with_all_of_their_pixels(
+    stream, tmp_path
+):
+    # A line of four pixels' width, which 28 points of 448 rows would miss.
+    drawing = np.zeros((448, 28), "uint8")
+    drawing[32:36] = 255
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(drawing).save(tmp_path / f"{name}.png")
+    data = datasets.load(tmp_path, stream=stream, largest=28)
+    images = data.x_train[:]
+    assert images.shape[1:] == (28, 28)
+    # Each of the 16 rows that become one has its share.
+    np.testing.assert_allclose(
+        images.astype(float).sum(axis=(1, 2)), 28 * 255 * 4 / 16, rtol=0.02
+    )
+    assert datasets.load(tmp_path, largest=1000).x_train.shape[1:] == (448, 28)
+
+
 def test_image_size_is_height_and_width(tmp_path):
     _save_folder(tmp_path)
     (x_train, _), (x_test, _) = datasets.load_image_folder(tmp_path, (9, 5))

@@ -45,7 +45,9 @@ def test_another_file_than_that_of_the_card_is_refused(tmp_path):
         shipped.verify(path)
 
 
-def test_predict_reads_a_digit_without_a_model_of_ones_own(tmp_path, capsys):
+def test_predict_reads_a_digit_without_a_model_of_ones_own(
+    tmp_path, capsys, caplog
+):
     (images, labels), _ = datasets.load_digits()
     rows = np.flatnonzero(labels == 0)[:3]
     for row in rows:
@@ -55,6 +57,7 @@ def test_predict_reads_a_digit_without_a_model_of_ones_own(tmp_path, capsys):
     assert cli.main(["predict", "--json", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["class"] for line in lines] == ["0"] * 3
+    assert "MNIST's digits that is shipped" in caplog.text
 
 
 def test_predict_with_a_model_alone_asks_for_images(capsys):

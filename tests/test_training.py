@@ -17,6 +17,7 @@ from tensorboard.util import tensor_util
 
 from keras_ssgan import backends
 from keras_ssgan import calibration
+from keras_ssgan import cli
 from keras_ssgan import datasets
 from keras_ssgan import runs
 from keras_ssgan import settings
@@ -126,6 +127,78 @@ def test_training_sees_no_label_but_those_that_are_kept(config):
     }
     assert (np.bincount(split.labeled[1]) == 5).all()
     assert (split.train[1] == -1).sum() == 60
+
+
+def save_changed(npz, path, change):
+    """Saves what `change` makes of the arrays of `npz`."""
+    with np.load(npz) as arrays:
+        arrays = dict(arrays)
+    change(arrays)
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_images_of_zeros_and_ones_are_refused(npz, tmp_path):
+    def scale(arrays):
+        arrays["x_train"] //= 255
+
+    path = save_changed(npz, tmp_path / "scaled.npz", scale)
+    with pytest.raises(InputError, match="is above 1 of 255; multiply them"):
+        training.load_split(small_config(path))
+
+
+def test_images_of_which_the_networks_see_points_alone_are_warned_of(
+    npz, tmp_path, caplog
+):
+    def enlarge(arrays):
+        for name in ("x_train", "x_test"):
+            arrays[name] = arrays[name].repeat(2, axis=1)
+
+    training.load_split(small_config(npz))
+    assert not caplog.text
+    path = save_changed(npz, tmp_path / "large.npz", enlarge)
+    training.load_split(small_config(path))
+    assert "Of images of 16x8 the networks of tiny see" in caplog.text
+
+
+def test_a_class_without_a_label_is_warned_of(npz, tmp_path, caplog):
+    def number_from_one(arrays):
+        for name in ("y_train", "y_test"):
+            arrays[name] += 1
+
+    path = save_changed(npz, tmp_path / "from_one.npz", number_from_one)
+    training.load_split(small_config(path))
+    assert "1 of the 11 classes, such as 0, have no labelled" in caplog.text
+
+
+def test_a_user_with_labels_alone_is_told_how_many_are_hidden(npz, caplog):
+    caplog.set_level("INFO", "keras_ssgan")
+    config = small_config(npz)
+    training.load_split(config)
+    assert "hidden" not in caplog.text
+    training.load_split(dataclasses.replace(config, labels=None))
+    # The preset keeps a fifth of 120.
+    assert "96 of 120 labels are hidden, to compare" in caplog.text
+
+
+def test_a_folder_of_large_images_is_trained_on_and_scored_at_one_size(
+    tmp_path, capsys
+):
+    rng = np.random.default_rng(0)
+    for label in range(2):
+        folder = tmp_path / "data" / f"class_{label}"
+        folder.mkdir(parents=True)
+        for index in range(10):
+            pixels = rng.integers(0, 256, (40, 20), dtype="uint8")
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    config = dataclasses.replace(
+        small_config(str(tmp_path / "data")), epochs=1, batch_size=8
+    )
+    metrics = training.train(config, tmp_path / "run", verbose=0)
+    assert metrics["image_size"] == [8, 8]
+    capsys.readouterr()
+    assert cli.main(["evaluate", "--json", str(tmp_path / "run")]) == 0
+    assert json.loads(capsys.readouterr().out) == pytest.approx(metrics["test"])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])

@@ -69,7 +69,11 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(source: str | os.PathLike, stream: bool | None = None) -> Dataset:
+def load(
+    source: str | os.PathLike,
+    stream: bool | None = None,
+    largest: int | None = None,
+) -> Dataset:
     """Loads a dataset by name or from a path.
 
     Args:
@@ -80,6 +84,10 @@ def load(source: str | os.PathLike, stream: bool | None = None) -> Dataset:
         stream: Whether the training images stay on disk, and are read when
             they are needed. `None` stands for those of shards and of folders
             of images that would take more than 1 GiB of memory.
+        largest: Height and width, in pixels, that larger images of a folder
+            are reduced to as they are read, with all of their pixels. `None`
+            leaves them, for a model that then sees the four nearest pixels of
+            each of its own alone.
 
     Returns:
         A `Dataset`. Its classes are named after the class folders, or "0",
@@ -96,7 +104,7 @@ def load(source: str | os.PathLike, stream: bool | None = None) -> Dataset:
     path = Path(source)
     named = source in ("digits", "mnist")
     if not named and path.is_dir() and not has_idx_files(path):
-        return _load_folder(path, stream)
+        return _load_folder(path, stream, largest)
     if stream:
         raise InputError(
             f"{source} cannot be streamed; give a folder of .npz shards or of "
@@ -117,7 +125,7 @@ def load(source: str | os.PathLike, stream: bool | None = None) -> Dataset:
     return _numbered(load_idx(path), num_classes=10)
 
 
-def _load_folder(path, stream):
+def _load_folder(path, stream, largest):
     if has_shards(path):
         (x_train, y_train), test = load_shards(path)
         if not _should_stream(stream, x_train.nbytes):
@@ -131,8 +139,10 @@ def _load_folder(path, stream):
             "shards are; rename them, or give one .npz file"
         )
     # Looks at the folder only where it has to.
-    size = estimate_bytes(path) if stream is None else 0
-    train, test = load_image_folder(path, stream=_should_stream(stream, size))
+    size = estimate_bytes(path, largest) if stream is None else 0
+    train, test = load_image_folder(
+        path, stream=_should_stream(stream, size), largest=largest
+    )
     return Dataset(*train, *test, class_names(path))
 
 

@@ -34,6 +34,7 @@ def load_image_folder(
     test_fraction: float = 0.2,
     seed: int = 0,
     stream: bool = False,
+    largest: int | None = None,
 ) -> tuple[tuple[streams.Images, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Loads a folder of images as grayscale, one sub-folder per class.
 
@@ -60,6 +61,8 @@ def load_image_folder(
         seed: Seed of the draw of the test set. The draw depends neither on
             `stream` nor on files that break off in the middle.
         stream: Whether the training images stay on disk, see `FolderImages`.
+        largest: Height and width, in pixels, that the most common size is cut
+            to. `None` leaves it as it is.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images, uint8 of shape `(n,
@@ -83,7 +86,7 @@ def load_image_folder(
         raise InputError(
             f"image_size is {image_size}; give height and width in pixels"
         )
-    files, y, skipped = _list_classes(path, image_size)
+    files, y, skipped = _list_classes(path, image_size, largest)
     skipped += len(y)
     (x, y), test = _split(path, files, y, test_fraction, seed)
     if not stream:
@@ -95,11 +98,12 @@ def load_image_folder(
     return (x, y), test
 
 
-def estimate_bytes(path: str | os.PathLike) -> int:
+def estimate_bytes(path: str | os.PathLike, largest: int | None = None) -> int:
     """Estimates the memory that the images of a folder would take.
 
     Args:
         path: The folder that `load_image_folder` takes.
+        largest: As `load_image_folder` takes it.
 
     Returns:
         Bytes, from the number of files and the sizes of a few.
@@ -111,7 +115,7 @@ def estimate_bytes(path: str | os.PathLike) -> int:
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
                 shape = _read_shape(Path(path) / folder / file)
-                sizes.append(math.prod(shape))
+                sizes.append(math.prod(_cut(shape, largest)))
     return count * int(np.median(sizes)) if sizes else 0
 
 
@@ -413,7 +417,7 @@ class FolderImages(streams.StreamedImages):
         return self._folders[folder] / name
 
 
-def _list_classes(path, image_size):
+def _list_classes(path, image_size, largest):
     """Finds every image, and its class id, of every class.
 
     Returns:
@@ -450,8 +454,12 @@ def _list_classes(path, image_size):
         labels.append(np.full(len(found), label, "int32"))
     y = np.concatenate(labels)
     _check_classes(path, y)
-    image_size = image_size or shapes.most_common(1)[0][0]
+    image_size = image_size or _cut(shapes.most_common(1)[0][0], largest)
     return FolderImages(folders, names, image_size), y, skipped
+
+
+def _cut(shape, largest):
+    return shape if largest is None else tuple(min(n, largest) for n in shape)
 
 
 def _read_shape(file):
