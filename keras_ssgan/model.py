@@ -530,16 +530,14 @@ class SemiSupervisedGAN(keras.Model):
                 networks', also as a `MixedDataset` or `validation_data`.
         """
         self._check_labeled_images(x, y)
-        if isinstance(x, MixedDataset):
-            # The rest of it has been checked.
-            self._check_channels(x.x)
-            checks.check_labels(x.y, self.num_classes)
         signature = inspect.signature(super().fit)
         arguments = signature.bind(x, y, *args, **kwargs).arguments
         validation_data = arguments.get("validation_data")
         if validation_data is not None:
             if isinstance(validation_data, (tuple, list)):
                 self._check_labeled_images(*validation_data[:2])
+            else:
+                self._check_labeled_images(validation_data)
             arguments |= distribution.deal_validation(
                 self,
                 validation_data,
@@ -592,9 +590,13 @@ class SemiSupervisedGAN(keras.Model):
         self._check_images(x)
         return super().predict(x, *args, **kwargs)
 
-    def _check_labeled_images(self, images, labels):
+    def _check_labeled_images(self, images, labels=None):
         """Checks arrays before a step does, which under JAX holds all state."""
-        if isinstance(images, np.ndarray):
+        if isinstance(images, MixedDataset):
+            # The rest of it has been checked.
+            self._check_channels(images.x)
+            checks.check_labels(images.y, self.num_classes)
+        elif isinstance(images, np.ndarray):
             self._check_images(images)
             checks.check_labels(labels, self.num_classes, len(images))
 

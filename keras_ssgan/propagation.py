@@ -205,6 +205,8 @@ def image_features(images: Tensor) -> Tensor:
         ],
         axis=-1,
     )
-    step = max(1, images.shape[1] // 7)
-    windows = ops.average_pool(gradients, 2 * step, strides=step)
+    steps = [max(1, length // 7) for length in images.shape[1:3]]
+    windows = ops.average_pool(
+        gradients, tuple(2 * step for step in steps), strides=tuple(steps)
+    )
     return ops.reshape(windows, (ops.shape(windows)[0], -1))

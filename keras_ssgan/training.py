@@ -329,9 +329,12 @@ def train(
     _warn_of_slow_dtype(config.dtype)
     with distribution.scope(config.devices, config.distribute):
         keras.utils.set_random_seed(config.seed)
-        steps_per_epoch = len(mix(config, split))
+        data = mix(config, split)
+        steps_per_epoch = len(data)
         steps = config.epochs * steps_per_epoch  # type: ignore[operator]
         gan = _build_gan(config, len(split.class_names), steps)
+        # What `fit` would refuse, before anything is written.
+        distribution.deal(gan, data)
         with _resumable(folder):
             start = time.perf_counter()
             checkpoints = Checkpoints(

@@ -18,6 +18,7 @@ from benchmarks.launch import launch
 from benchmarks.launch import launch_replica
 from keras_ssgan import datasets
 from keras_ssgan import distribution
+from keras_ssgan import training
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 
@@ -248,6 +249,20 @@ def two_devices(monkeypatch):
 def test_arrays_cannot_be_dealt_out(two_devices, tiny_gan, tiny_data):
     with pytest.raises(InputError, match="MixedDataset; received ndarray"):
         tiny_gan.fit(*tiny_data)
+
+
+def test_a_run_that_cannot_be_dealt_out_writes_nothing(
+    two_devices, tiny_data, tmp_path
+):
+    images, labels = tiny_data
+    path = tmp_path / "data.npz"
+    np.savez(
+        path, x_train=images, y_train=labels, x_test=images, y_test=labels % 10
+    )
+    config = training.Config(str(path), preset="tiny", epochs=1, batch_size=15)
+    with pytest.raises(InputError, match="15, does not divide by 2"):
+        training.train(config, tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_batch_has_to_divide_by_the_devices(two_devices, tiny_data):

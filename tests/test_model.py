@@ -666,8 +666,13 @@ def test_what_evaluate_refuses_costs_no_weight(data):
 )
 def test_fit_refuses_a_mixed_dataset_for_other_networks(change, message, data):
     mixed = ks.datasets.MixedDataset(*change(*data[:2]), batch_size=BATCH)
+    gan = new_gan()
     with pytest.raises(ks.InputError, match=message):
-        fit(new_gan(), mixed)
+        fit(gan, mixed)
+    with pytest.raises(ks.InputError, match=message):
+        gan.evaluate(mixed)
+    with pytest.raises(ks.InputError, match=message):
+        fit(gan, *data[:2], validation_data=mixed)
 
 
 @pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")

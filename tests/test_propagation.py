@@ -157,6 +157,14 @@ def test_an_image_without_ink_stays_as_it_is():
     np.testing.assert_allclose(_upright([np.zeros((28, 28))]), 0, atol=1e-6)
 
 
+def test_windows_of_images_are_as_many_along_each_axis():
+    images = np.random.default_rng(0).normal(size=(3, 64, 16))
+    features = propagation.image_features(_tensor(images))
+    turned = propagation.image_features(_tensor(images.swapaxes(1, 2)))
+    assert 0 not in features.shape
+    assert tuple(features.shape) == tuple(turned.shape)
+
+
 def test_image_features_are_histograms_of_gradients_in_windows():
     digits = [_digit(0.2), _digit(0.1, (2, 2))]
     features = ops.convert_to_numpy(propagation.image_features(_tensor(digits)))
