@@ -424,7 +424,7 @@ def test_listing_a_folder_decodes_nothing(tmp_path, monkeypatch, suffix):
 
     kind = type(Image.open(tmp_path / "a" / f"0.{suffix}"))
     monkeypatch.setattr(kind, "load", load)
-    images, labels, _ = image_folder._list_classes(tmp_path, None)
+    images, labels, _ = image_folder._list_classes(tmp_path, None, None)
     assert images.shape == (6, 5, 8) and labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert image_folder.estimate_bytes(tmp_path) == 6 * 40
 
