@@ -308,7 +308,7 @@ def _model_and_images(paths):
             "own, name the folder of its run before the images"
         )
         return shipped.CLASSIFIER, paths
-    if len(paths) == 1:
+    if not others:
         raise InputError(f"name the images that {first} is to look at, too")
     return first, paths[1:]
 
