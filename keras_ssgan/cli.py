@@ -296,12 +296,14 @@ def _predict(arguments):
 
 def _model_and_images(paths):
     """The first path, if it is a model, or else the one that is shipped."""
+    from keras_ssgan import runs
+
     first, *others = map(Path, paths)
-    if misplaced := next(filter(_is_model, others), None):
+    if misplaced := next(filter(runs.is_model, others), None):
         raise InputError(
             f"{misplaced} is a model; name one model, before the images"
         )
-    if not _is_model(first):
+    if not runs.is_model(first):
         shipped.verify(shipped.CLASSIFIER)
         _logger.info(
             "By the classifier of MNIST's digits that is shipped; to use your "
@@ -311,10 +313,6 @@ def _model_and_images(paths):
     if not others:
         raise InputError(f"name the images that {first} is to look at, too")
     return first, paths[1:]
-
-
-def _is_model(path):
-    return path.suffix == ".keras" or (path / "config.json").exists()
 
 
 def _generate(arguments):

@@ -32,6 +32,17 @@ IMAGE_FORMAT = (
 )
 
 
+def is_run(path: PathLike) -> bool:
+    """Whether a path is the folder of a run, finished or not."""
+    path = Path(path)
+    return path.is_dir() and (path / "config.json").exists()
+
+
+def is_model(path: PathLike) -> bool:
+    """Whether a path is one that `load_classifier` would load."""
+    return Path(path).suffix == ".keras" or is_run(path)
+
+
 def load_classifier(path: PathLike) -> keras.Model:
     """Loads a model that gives class probabilities of raw images.
 
@@ -370,7 +381,7 @@ def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
 def _read_metrics(path):
     """The results of a run, or of the one whose folder a model lies in."""
     path = Path(path)
-    if not path.is_dir() and (path.parent / "config.json").exists():
+    if not path.is_dir() and is_run(path.parent):
         path = path.parent
     path /= "metrics.json"
     if not path.exists():
@@ -384,7 +395,7 @@ def _read_metrics(path):
 def _load(path, name):
     path = Path(path)
     if path.is_dir():
-        if (path / "config.json").exists() and not (path / name).exists():
+        if is_run(path) and not (path / name).exists():
             raise InputError(
                 f"{path} holds a run that has not ended; finish it with: "
                 f"{resume_command(path)}"

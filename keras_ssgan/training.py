@@ -326,8 +326,9 @@ def train(
         "out for validation; %d test images",
         *counts.values(),
     )
-    _warn_of_slow_dtype(config.dtype)
+    # JAX has to compute nothing before the processes know of each other.
     with distribution.scope(config.devices, config.distribute):
+        _warn_of_slow_dtype(config.dtype)
         keras.utils.set_random_seed(config.seed)
         data = mix(config, split)
         steps_per_epoch = len(data)
@@ -413,7 +414,7 @@ def _resumable(folder):
         if error.errno not in _WRITE_ERRORS:
             raise
         message = f"could not write to {folder}: {os.strerror(error.errno)}"
-        if (folder / "config.json").exists():
+        if runs.is_run(folder):
             message += (
                 "; what was saved before is intact; once that is mended, go "
                 f"on with: {command}"
