@@ -504,3 +504,44 @@ def trainer_step(step):
     """
     adapters = {"torch": _torch_step, "jax": _jax_step}
     return adapters[BACKEND](step) if BACKEND in adapters else step
+
+
+def keeps_state(model, function):
+    """The function of a trainer's step, that loses nothing if it fails.
+
+    On JAX, Keras' trainer takes all values out of their variables, and puts
+    them back after a step: one that fails, since a loader could not read a
+    file or the user stopped it, would leave a model without weights.
+
+    Args:
+        model: The `keras.Model` whose state it is.
+        function: What `make_train_function` and its like have made.
+
+    Returns:
+        On JAX a function of the same arguments, on the others `function`.
+    """
+    if BACKEND != "jax":
+        return function
+
+    def step(state, iterator):
+        try:
+            return function(state, iterator)
+        except BaseException:
+            _put_back(model, state)
+            raise
+
+    return step
+
+
+def _put_back(model, state):
+    variables = [model.trainable_variables, model.non_trainable_variables]
+    # To predict takes no more than these, to evaluate no optimizer.
+    if len(state) == 4:
+        variables.append(model.optimizer.variables)
+    if len(state) > 2:
+        variables.append(model.metrics_variables)
+    for group, values in zip(variables, state, strict=True):
+        for variable, value in zip(group, values, strict=True):
+            # A step that had begun to compute has used it up.
+            if not value.is_deleted():
+                variable.assign(value)

@@ -15,6 +15,7 @@ from keras_ssgan import distribution
 from keras_ssgan import losses
 from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.autodiff import apply_gradients
+from keras_ssgan.autodiff import keeps_state
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
 from keras_ssgan.datasets.mixed import FirstEpoch
@@ -613,6 +614,26 @@ class SemiSupervisedGAN(keras.Model):
                 f"the networks {self.image_shape[-1]}; convert the images, or "
                 "build networks for them"
             )
+
+    # Keras has no types for what these make.
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+
+    def make_train_function(self, force: bool = False) -> None:
+        if force or self.train_function is None:
+            super().make_train_function(force)
+            self.train_function = keeps_state(self, self.train_function)
+
+    def make_test_function(self, force: bool = False) -> None:
+        if force or self.test_function is None:
+            super().make_test_function(force)
+            self.test_function = keeps_state(self, self.test_function)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        if force or self.predict_function is None:
+            super().make_predict_function(force)
+            self.predict_function = keeps_state(self, self.predict_function)
 
     @trainer_step
     def train_step(self, data: Any) -> Any:

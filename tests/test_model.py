@@ -657,6 +657,48 @@ def test_what_evaluate_refuses_costs_no_weight(data):
     np.testing.assert_array_equal(gan.predict(data[0], verbose=0), before)
 
 
+class FailingBatches(Batches):
+    """One of the batches lies in a file that cannot be read."""
+
+    def __init__(self, *arrays, failing):
+        super().__init__(*arrays)
+        self.failing = failing
+
+    def __getitem__(self, index):
+        if index == self.failing:
+            raise OSError("a disk that is gone")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_cannot_be_read_costs_no_weight(failing, partly_labeled):
+    """Under JAX all values are out of their variables in a step.
+
+    TensorFlow gives the error as one of its own.
+    """
+    gan = new_gan()
+    before = gan.get_weights()
+    batches = FailingBatches(*partly_labeled, failing=failing)
+    for use in (gan.evaluate, gan.predict):
+        with pytest.raises(Exception, match="a disk that is gone"):
+            use(batches, verbose=0)
+        assert_same_weights(gan, before, atol=0)
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_what_cannot_be_read_leaves_the_steps_before(
+    steps, partly_labeled, reference
+):
+    gan = new_gan()
+    expected = reference if steps else gan.get_weights()
+    images, labels = (
+        np.concatenate([array, array[:BATCH]]) for array in partly_labeled
+    )
+    with pytest.raises(Exception, match="a disk that is gone"):
+        fit(gan, FailingBatches(images, labels, failing=steps), shuffle=False)
+    assert_same_weights(gan, expected)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
