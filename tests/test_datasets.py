@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import struct
 import warnings
 from collections import Counter
@@ -552,6 +553,73 @@ def test_a_dataset_with_an_image_more_has_another_fingerprint(tmp_path):
     assert datasets.load(tmp_path, stream=True).fingerprint() == before
     _save_image(tmp_path / "cat" / "new.png", 50)
     assert datasets.load(tmp_path).fingerprint() != before
+
+
+def _save_split_folder(path, training="train", test="test"):
+    _save_folder(path / training)
+    _save_image(path / training / "unlabeled" / "0.png", 250)
+    for c, name in enumerate(["cat", "dog"]):
+        _save_image(path / test / name / "0.png", 100 * c + 50, size=(12, 8))
+    return path
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "names", [("train", "test"), ("Train", "Test"), ("training", "testing")]
+)
+def test_a_folder_of_test_images_is_the_test_set(tmp_path, names, stream):
+    _save_split_folder(tmp_path, *names)
+    data = datasets.load(tmp_path, stream=stream)
+    assert data.class_names == ["cat", "dog"]
+    pixels = data.x_train[:][:, 0, 0]
+    assert sorted(pixels) == [*range(10), *range(100, 110), 250]
+    np.testing.assert_array_equal(
+        data.y_train, np.where(pixels == 250, -1, pixels // 100)
+    )
+    # The size is that of the training images.
+    assert data.x_test.shape == (2, 6, 4)
+    assert data.x_test[:, 0, 0].tolist() == [50, 150]
+    assert data.y_test.tolist() == [0, 1]
+    assert image_folder.estimate_bytes(tmp_path) == 21 * 24
+
+
+def test_folders_beside_those_of_a_split_are_named(tmp_path):
+    _save_split_folder(tmp_path)
+    _save_folder(tmp_path / "val")
+    with pytest.warns(UserWarning, match="skipped .*val, beside train") as all_:
+        datasets.load(tmp_path)
+    assert len(all_) == 1
+
+
+def test_classes_may_be_called_train_and_test(tmp_path):
+    _save_folder(tmp_path, classes=["test", "train"])
+    data = datasets.load(tmp_path)
+    assert data.class_names == ["test", "train"]
+    assert (len(data.x_train), len(data.x_test)) == (16, 4)
+
+
+def test_an_unfit_split_folder_is_refused(tmp_path):
+    load = datasets.load_image_folder
+    _save_folder(tmp_path / "train")
+    _save_folder(tmp_path / "val")
+    assert "no folder test" in _refusal(load, tmp_path)
+    (tmp_path / "val").rename(tmp_path / "test")
+    (tmp_path / "train" / "emu").mkdir()
+    message = _refusal(load, tmp_path)
+    assert f"{tmp_path / 'train' / 'emu'} has no readable images" in message
+    _save_image(tmp_path / "train" / "emu" / "0.png", 1)
+    message = _refusal(load, tmp_path)
+    assert f"{tmp_path / 'test'} has no class folder emu" in message
+    (tmp_path / "test" / "emu").mkdir()
+    message = _refusal(load, tmp_path)
+    assert f"{tmp_path / 'test' / 'emu'} has no readable images" in message
+    _save_image(tmp_path / "test" / "emu" / "0.png", 1)
+    assert len(load(tmp_path)[1][0]) == 21
+    for place in (tmp_path / "test" / "unlabeled", tmp_path / "unlabeled"):
+        _save_image(place / "0.png", 1)
+        message = _refusal(load, tmp_path)
+        assert str(place) in message and "move it" in message
+        shutil.rmtree(place)
 
 
 def test_an_unfit_image_folder_is_refused(tmp_path):

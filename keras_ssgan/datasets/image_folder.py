@@ -22,6 +22,8 @@ from keras_ssgan.types import PathLike
 
 # In any case: some file systems make no difference.
 _UNLABELED = ("unlabeled", "unlabelled")
+# As archives of images name the two, in any case.
+_TRAINING, _TEST = ("train", "training"), ("test", "testing")
 # Test images are in memory even where a folder is streamed, and take no more.
 _TEST_BYTES = 1 << 28
 # Files of each class that are looked at to tell how large the images are.
@@ -45,6 +47,9 @@ def load_image_folder(
       unlabeled/   images without a label, if there are any, in folders or not
     ```
 
+    Or such a folder `train/`, and beside it a folder `test/` with the same
+    classes, whose images are the test set.
+
     Classes are numbered in the order of `class_names`. Hidden files are
     ignored; a file that is no readable image is named in a warning and
     skipped, and so is a folder within that of a class. EXIF orientation is
@@ -57,7 +62,7 @@ def load_image_folder(
             bilinearly. `None` stands for the most common size in the folder.
         test_fraction: Share of each class, in (0, 1), that becomes the test
             set; at least one image of each class, never all, and at most 256
-            MiB of images.
+            MiB of images. Not where there is a folder `test/`.
         seed: Seed of the draw of the test set. The draw depends neither on
             `stream` nor on files that break off in the middle.
         stream: Whether the training images stay on disk, see `FolderImages`.
@@ -72,7 +77,8 @@ def load_image_folder(
 
     Raises:
         InputError: If the folder has fewer than two classes, a class fewer
-            than two readable images, or a folder of unlabelled images none.
+            than two readable images (one beside a folder `test/`), a folder of
+            unlabelled images none, or `test/` other classes.
 
     Example:
 
@@ -86,15 +92,22 @@ def load_image_folder(
         raise InputError(
             f"image_size is {image_size}; give height and width in pixels"
         )
-    files, y, skipped = _list_classes(path, image_size, largest)
+    root, (path, test_path) = Path(path), _find_split(path)
+    least = 2 if test_path is None else 1
+    files, y, skipped = _list_classes(path, image_size, largest, least)
     skipped += len(y)
-    (x, y), test = _split(path, files, y, test_fraction, seed)
+    if test_path is None:
+        (x, y), test = _split(path, files, y, test_fraction, seed)
+        skipped -= len(test[1])
+    else:
+        _check_beside(root, path, test_path)
+        x, test = files, _read_test_set(test_path, path, files.shape[1:])
     if not stream:
         limits.check_memory(files.nbytes, path)
         x, readable = _read_readable(x)
         y = y[readable]
         _check_training_set(path, y)
-    _warn_of_skipped(path, skipped - len(y) - len(test[1]))
+    _warn_of_skipped(path, skipped - len(y))
     return (x, y), test
 
 
@@ -108,13 +121,14 @@ def estimate_bytes(path: str | os.PathLike, largest: int | None = None) -> int:
     Returns:
         Bytes, from the number of files and the sizes of a few.
     """
+    path, _ = _find_split(path)
     count, sizes = 0, []
     for label, folder in _labeled_folders(path):
-        files, _ = _list_files(Path(path) / folder, within=label < 0)
+        files, _ = _list_files(path / folder, within=label < 0)
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
-                shape = _read_shape(Path(path) / folder / file)
+                shape = _read_shape(path / folder / file)
                 sizes.append(math.prod(_cut(shape, largest)))
     return count * int(np.median(sizes)) if sizes else 0
 
@@ -137,8 +151,7 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
     >>> class_names("pets")
     ['cat', 'dog']
     """
-    if not os.path.isdir(path):
-        raise InputError(f"{path} is no folder")
+    path, _ = _find_split(path)
     names = _folder_names(path, unlabeled=False)
     if len(names) < 2:
         raise InputError(
@@ -155,6 +168,49 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
     if all(name.isdecimal() for name in names):
         names.sort(key=int)
     return names
+
+
+def _find_split(path):
+    """The folder of the class folders, and that of the test set or `None`."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder")
+    names = _folder_names(path, unlabeled=False)
+    # A class may be called so, too: its folder has images and no folders.
+    training, test = (
+        [
+            name
+            for name in names
+            if name.lower() in known and _has_folders(path / name)
+        ]
+        for known in (_TRAINING, _TEST)
+    )
+    if not training:
+        return path, None
+    if not test:
+        raise InputError(
+            f"{path} has class folders in {training[0]}, and no folder test "
+            "with the same classes beside it; rename the one that is, or give "
+            f"{path / training[0]}, of which a part becomes the test set"
+        )
+    return path / training[0], path / test[0]
+
+
+def _has_folders(path):
+    return bool(_folder_names(path, unlabeled=False))
+
+
+def _check_beside(path, training, test):
+    """Refuses unlabelled images, and names what else is not read."""
+    for name in _folder_names(path, unlabeled=True):
+        raise InputError(f"{path / name} has to lie in {training}; move it")
+    for name in _folder_names(path, unlabeled=False):
+        if path / name not in (training, test):
+            warnings.warn(
+                f"skipped {path / name}, beside {training.name} and "
+                f"{test.name}",
+                stacklevel=3,
+            )
 
 
 def _folder_names(path, unlabeled):
@@ -211,14 +267,14 @@ def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
         raise InputError(f"{path} is no readable image ({error})") from None
 
 
-def _check_classes(path, labels):
+def _check_classes(path, labels, least):
+    needs = "one" if least == 1 else "two, one of them for the test set"
     for label, name in enumerate(class_names(path)):
         count = np.count_nonzero(labels == label)
-        if count < 2:
+        if count < least:
             raise InputError(
-                f"{Path(path) / name} has {count or 'no'} readable "
-                f"image{'s' * (not count)}; a class needs at least two, one of "
-                "them for the test set"
+                f"{path / name} has {count or 'no'} readable "
+                f"image{'s' * (not count)}; a class needs at least {needs}"
             )
 
 
@@ -226,7 +282,7 @@ def _check_training_set(path, labels):
     for label, name in enumerate(class_names(path)):
         if label not in labels:
             raise InputError(
-                f"{Path(path) / name} has no readable image to train on; mend "
+                f"{path / name} has no readable image to train on; mend "
                 "the damaged ones or remove them"
             )
 
@@ -261,7 +317,34 @@ def _split(path, files, y, fraction, seed):
         keep = ~in_test
         keep[in_test] = readable
         files, y = files.where(keep), y[keep]
-        _check_classes(path, y)
+        _check_classes(path, y, least=2)
+
+
+def _read_test_set(path, training_path, image_size):
+    """Reads a folder of test images, at the size of the training images."""
+    ours, theirs = class_names(path), class_names(training_path)
+    if ours != theirs:
+        odd = sorted({*ours} ^ {*theirs})[0]
+        lacking, other = (
+            (path, training_path) if odd in theirs else (training_path, path)
+        )
+        raise InputError(
+            f"{lacking} has no class folder {odd}, and {other} has one; give "
+            "both the same classes"
+        )
+    for name in _folder_names(path, unlabeled=True):
+        raise InputError(
+            f"{path / name} has test images without a label; move it to "
+            f"{training_path}, or remove it"
+        )
+    files, y, skipped = _list_classes(path, image_size, None, least=1)
+    skipped += len(y)
+    limits.check_memory(files.nbytes, path)
+    x, readable = _read_readable(files)
+    y = y[readable]
+    _check_classes(path, y, least=1)
+    _warn_of_skipped(path, skipped - len(y))
+    return x, y
 
 
 def _read_readable(files):
@@ -417,7 +500,7 @@ class FolderImages(streams.StreamedImages):
         return self._folders[folder] / name
 
 
-def _list_classes(path, image_size, largest):
+def _list_classes(path, image_size, largest, least):
     """Finds every image, and its class id, of every class.
 
     Returns:
@@ -427,7 +510,7 @@ def _list_classes(path, image_size, largest):
     folders, names, labels, skipped = [], [], [], 0
     shapes = collections.Counter()
     for label, name in _labeled_folders(path):
-        folder = Path(path) / name
+        folder = path / name
         found = []
         files, left_out = _list_files(folder, within=label < 0)
         if left_out:
@@ -453,7 +536,7 @@ def _list_classes(path, image_size, largest):
         names.append(np.array(found, "S"))
         labels.append(np.full(len(found), label, "int32"))
     y = np.concatenate(labels)
-    _check_classes(path, y)
+    _check_classes(path, y, least)
     image_size = image_size or _cut(shapes.most_common(1)[0][0], largest)
     return FolderImages(folders, names, image_size), y, skipped
 
