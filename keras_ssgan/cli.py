@@ -88,8 +88,16 @@ def _print_error(error):
     print(f"keras-ssgan: {one_line(error)}", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that answers as the commands do, without a screen of usage."""
+
+    def error(self, message):
+        _print_error(f"{message}; see {self.prog} --help")
+        self.exit(2)
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parses the command line; exits where it cannot, as argparse does.
+    """Parses the command line; exits with code 2 where it cannot.
 
     Args:
         argv: List of arguments. Defaults to those of the process.
@@ -97,7 +105,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         `argparse.Namespace`, whose `run` is the command to call with it.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="keras-ssgan",
         description="Semi-supervised GANs: classifiers from few labels.",
     )

@@ -60,12 +60,18 @@ def _fails_with_one_line(arguments, capsys):
     return captured.err
 
 
-def _is_refused_with_usage(words, capsys):
+def _is_refused(words, capsys):
     """Runs words that the command line has no use for; returns what it said."""
     with pytest.raises(SystemExit) as info:
         cli.main(words)
     assert info.value.code == 2
-    return capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("keras-ssgan: ")
+    assert error.endswith(
+        f"; see {' '.join(['keras-ssgan', *words[:1]])} --help\n"
+    )
+    assert error.count("\n") == 1
+    return error
 
 
 def _python(code, **environment):
@@ -523,7 +529,7 @@ def test_csv_quotes_a_file_name_with_a_comma(run, drawings, capsys):
 
 
 def test_predict_prints_json_or_csv_not_both(run, drawings, capsys):
-    error = _is_refused_with_usage(
+    error = _is_refused(
         ["predict", str(run), str(drawings), "--json", "--csv"], capsys
     )
     assert "not allowed with" in error
@@ -642,7 +648,7 @@ def test_a_run_that_has_not_ended_is_to_be_finished(
     ],
 )
 def test_a_number_that_is_none_is_said_to_be_none(words, remedy, capsys):
-    error = _is_refused_with_usage(words, capsys)
+    error = _is_refused(words, capsys)
     assert remedy in error
 
 
@@ -724,7 +730,7 @@ def test_pictures_are_png_or_gif(run, tmp_path, capsys):
 def test_a_command_without_what_it_needs_is_told_what_that_is(
     words, missing, capsys
 ):
-    error = _is_refused_with_usage(words, capsys)
+    error = _is_refused(words, capsys)
     assert f"are required: {missing}" in error
 
 
