@@ -22,15 +22,21 @@ class Conv2D(keras.layers.Conv2D):
     an output smaller than its window: there XLA's gradients on a CPU take up to
     100 times as long, and PyTorch copies the weights to transpose them. With
     XLA also where a window has no more numbers than there are filters, as one
-    of a grey image. Elsewhere it is `autodiff.conv`.
+    of a grey image. Windows of one pixel leave out what lies between them, of
+    which PyTorch 2.13 makes wrong gradients on a CPU. Elsewhere it is
+    `autodiff.conv`.
     """
 
     def call(self, inputs: Tensor) -> Tensor:
         if self.groups > 1 or not _is_plain(self, inputs):
             return super().call(inputs)
         kernel = ops.cast(self.kernel, self.compute_dtype)
-        if self._is_product(inputs):
-            outputs = _convolve(inputs, kernel, self.strides[0], self.padding)
+        stride = self.strides[0]
+        if self.kernel_size == (1, 1):
+            pixels = inputs[:, ::stride, ::stride]
+            outputs = _convolve(pixels, kernel, 1, self.padding)
+        elif self._is_product(inputs):
+            outputs = _convolve(inputs, kernel, stride, self.padding)
         else:
             outputs = autodiff.conv(inputs, kernel, self.strides, self.padding)
         if self.use_bias:

@@ -23,6 +23,8 @@ CONVOLUTIONS = [
     ("Conv2D", 6, 6, 4, 2, "same", 2, 3),
     ("Conv2D", 5, 6, 4, 2, "same", 2, 3),
     ("Conv2D", 5, 7, 2, 1, "same", 2, 3),
+    ("Conv2D", 5, 6, 1, 2, "same", 2, 3),
+    ("Conv2D", 5, 6, 1, 2, "valid", 2, 3),
     ("Conv2D", 6, 4, 4, 2, "same", 1, 16),
     ("Conv2D", 9, 6, 3, 1, "same", 1, 9),
     ("Conv2D", 6, 9, 6, 3, "same", 1, 36),
