@@ -574,7 +574,7 @@ def test_a_folder_of_test_images_is_the_test_set(tmp_path, names, stream):
     pixels = data.x_train[:][:, 0, 0]
     assert sorted(pixels) == [*range(10), *range(100, 110), 250]
     np.testing.assert_array_equal(
-        data.y_train, np.where(pixels == 250, -1, pixels // 100)
+        data.y_train, np.where(pixels == 250, -1, (pixels // 100).astype(int))
     )
     # The size is that of the training images.
     assert data.x_test.shape == (2, 6, 4)
