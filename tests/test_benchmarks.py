@@ -217,6 +217,7 @@ def test_help_waits_for_no_backend():
     assert "--backends" in result.stdout
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("preset", ["compact", "article"])
 def test_gradient_bytes_are_those_of_the_networks(preset):
     gan = ks.SemiSupervisedGAN.from_preset(preset)

@@ -14,6 +14,7 @@ from keras_ssgan import plotting
 from keras_ssgan.errors import InputError
 
 
+@pytest.mark.any_backend
 def test_sample_grid_shows_what_the_generator_draws(
     tiny_gan, tiny_data, tmp_path
 ):
@@ -30,6 +31,7 @@ def test_sample_grid_shows_what_the_generator_draws(
         np.testing.assert_array_equal(np.asarray(grid), np.asarray(expected))
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "columns, names",
     [
@@ -54,6 +56,7 @@ def test_the_progress_bar_stays_within_the_line(
     assert set(re.findall(r"- (\w+):", bars[-1])) >= names
 
 
+@pytest.mark.any_backend
 def test_a_sample_grid_replaces_a_link_and_writes_to_no_linked_folder(
     tiny_gan, tiny_data, tmp_path
 ):

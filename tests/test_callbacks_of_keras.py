@@ -455,6 +455,7 @@ def test_history_has_a_value_of_each_name_for_each_epoch(tiny_data):
     assert {len(values) for values in returned.values()} == {2}
 
 
+@pytest.mark.any_backend
 def test_progress_bar_shows_every_name(tiny_data):
     output = io.StringIO()
     with contextlib.redirect_stdout(output):

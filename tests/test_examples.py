@@ -7,7 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import TINY
 from PIL import Image
+
+from keras_ssgan import settings
 
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -65,7 +68,8 @@ def test_custom_networks(capsys):
 
 
 @pytest.mark.any_backend
-def test_swap_backend(tmp_path, capfd):
+def test_swap_backend(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(settings.PRESETS, "compact", TINY)
     other = "jax" if keras.backend.backend() == "torch" else "torch"
     arguments = ["--to", other, "--file", str(tmp_path / "swap.keras")]
     _main_of("swap_backend.py")([*arguments, "--epochs", "1"])

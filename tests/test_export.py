@@ -15,6 +15,11 @@ from numpy.testing import assert_allclose
 import keras_ssgan as ks
 from keras_ssgan import export
 
+# Of what converters can, nothing is new there.
+converts = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX has TensorFlow convert"
+)
+
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven"]
 NAMES += ["eight", "number nine"]
 
@@ -339,6 +344,7 @@ def _custom_gan(operation):
     )
 
 
+@converts
 def test_gelu_and_layer_normalization_go_into_onnx(images, tmp_path):
     import onnxruntime
 
@@ -351,6 +357,7 @@ def test_gelu_and_layer_normalization_go_into_onnx(images, tmp_path):
     assert_allclose(probabilities, expected, atol=1e-5)
 
 
+@converts
 @pytest.mark.parametrize("hidden", [[], ["torch"]])
 def test_an_operation_that_no_converter_knows_is_named(
     hidden, tmp_path, monkeypatch
@@ -370,6 +377,7 @@ def test_an_operation_that_no_converter_knows_is_named(
     assert _left_in(tmp_path) == []
 
 
+@converts
 def test_an_operation_that_a_runtime_lacks_is_named(tmp_path):
     gan = _custom_gan(keras.ops.sinh)
     with pytest.raises(ks.InputError) as error:

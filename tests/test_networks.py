@@ -260,7 +260,8 @@ def assert_close(output, expected):
         ops.convert_to_numpy(output),
         expected,
         rtol=1e-4,
-        atol=1e-5 * np.abs(expected).max(),
+        # On one core oneDNN takes an algorithm that rounds by 2e-5.
+        atol=5e-5 * np.abs(expected).max(),
     )
 
 

@@ -218,6 +218,7 @@ def test_a_run_goes_on_where_only_the_last_step_of_an_epoch_is_left(
     assert_same_results(tmp_path, unbroken)
 
 
+@pytest.mark.any_backend
 def test_the_seconds_of_a_run_are_those_of_all_its_parts(
     config, tmp_path, at, monkeypatch
 ):
@@ -358,6 +359,7 @@ def test_a_run_whose_preset_has_changed_since_does_not_go_on_unsaid(
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("propagation", "num_images", "message"),
     [
@@ -516,6 +518,7 @@ def test_a_run_that_diverges_in_its_first_epoch_ends_there(
 # === Nowhere to write to ===
 
 
+@pytest.mark.any_backend
 def test_a_disk_that_takes_no_more_ends_the_run_with_one_line(
     config, unbroken, tmp_path, at, capsys, monkeypatch
 ):

@@ -424,7 +424,9 @@ def test_listing_a_folder_decodes_nothing(tmp_path, monkeypatch, suffix):
 
     kind = type(Image.open(tmp_path / "a" / f"0.{suffix}"))
     monkeypatch.setattr(kind, "load", load)
-    images, labels, _ = image_folder._list_classes(tmp_path, None, None)
+    images, labels, _ = image_folder._list_classes(
+        tmp_path, image_size=None, largest=None, least=2
+    )
     assert images.shape == (6, 5, 8) and labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert image_folder.estimate_bytes(tmp_path) == 6 * 40
 
@@ -650,6 +652,7 @@ def test_batches_are_timed_under_the_steps_of_a_fit_that_resumes():
     assert data.made_at.keys() == {0}
 
 
+@pytest.mark.any_backend
 def test_a_slow_dataset_is_seen_to_be_waited_for():
     class Slow(datasets.MixedDataset):
         def __getitem__(self, index):
@@ -670,6 +673,7 @@ def test_a_slow_dataset_is_seen_to_be_waited_for():
     assert 0 <= shares[1] < shares[2] < 1
 
 
+@pytest.mark.any_backend
 def test_a_shard_that_is_gone_ends_a_run_with_one_line(
     shard_folder, tmp_path, capsys, monkeypatch
 ):
@@ -706,6 +710,7 @@ def test_a_run_from_shards_is_the_run_from_memory(shard_folder, tmp_path):
     assert histories[0] == histories[1]
 
 
+@pytest.mark.any_backend
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_streamed_run_is_evaluated_on_its_own_test_images(
     bounded_folder, tmp_path, capsys
