@@ -168,15 +168,31 @@ def check_labeled_set(labels: np.ndarray, num_classes: int | None) -> None:
     >>> check_labeled_set(np.array([3, -1, 9]), num_classes=10)
     """
     check_labels(labels, num_classes)
+    check_some_labels(labels)
     classes = np.unique(labels[labels >= 0])
-    if len(classes) == 0:
-        raise InputError(
-            "no image has a label (all are -1); label some images of each class"
-        )
     if len(classes) == 1:
         raise InputError(
             f"all labels are of class {classes[0]}; label some images of "
             "another class too"
+        )
+
+
+def check_some_labels(labels: np.ndarray) -> None:
+    """Checks that not all labels are missing.
+
+    Args:
+        labels: Class ids, as `check_labels` takes them.
+
+    Raises:
+        InputError: If all are -1.
+
+    Example:
+
+    >>> check_some_labels(np.array([3, -1, 9]))
+    """
+    if not np.any(labels >= 0):
+        raise InputError(
+            "no image has a label (all are -1); label some images of each class"
         )
 
 

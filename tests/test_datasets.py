@@ -829,8 +829,9 @@ def test_an_unfit_number_of_labels_is_refused(labels, reason):
 
 
 def test_labels_cannot_be_kept_where_there_are_none():
-    _refusal(datasets.hide_labels, np.full(5, -1), 0.5)
-    _refusal(datasets.hide_labels, np.full(5, -1), 0)
+    for labels in (0.5, 0):
+        message = _refusal(datasets.hide_labels, np.full(5, -1), labels)
+        assert "no image has a label" in message
 
 
 def test_validation_is_a_stratified_part_of_the_labelled_images():

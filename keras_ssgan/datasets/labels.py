@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 
 from keras_ssgan.checks import check_labels
+from keras_ssgan.checks import check_some_labels
 from keras_ssgan.datasets.streams import Images
 from keras_ssgan.datasets.streams import check_room
 from keras_ssgan.datasets.streams import select
@@ -31,7 +32,8 @@ def hide_labels(
 
     Raises:
         InputError: If `labels` is neither a share nor a number, asks for more
-            labels than there are, or for fewer than there are classes.
+            labels than there are, or for fewer than there are classes; or if
+            there are none.
 
     Example:
 
@@ -39,6 +41,7 @@ def hide_labels(
     array([ 0, -1, -1, -1,  1, -1], dtype=int32)
     """
     check_labels(y, None)
+    check_some_labels(y)
     y = y.reshape(-1).astype("int32")
     classes, counts = np.unique(y[y >= 0], return_counts=True)
     budget = _count_to_keep(labels, counts)
@@ -126,7 +129,7 @@ def _count_to_keep(labels, counts):
             f"{budget} labels are asked for and there are {available}; ask "
             f"for at most {available}"
         )
-    if budget < max(len(counts), 1):
+    if budget < len(counts):
         raise InputError(
             f"{budget} labels are too few for {len(counts)} classes; keep at "
             "least one label of each class"
