@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their set-up themselves.
 PYTHON ?= python3
-BACKENDS ?= jax tensorflow torch
+TESTS ?= tensorflow jax any torch
 
 .PHONY: demo test test-any wheel format clean
 
@@ -9,13 +9,13 @@ demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/keras-ssgan train --dataset digits \
 		--preset compact --baseline --output runs/demo
 
-# Two at a time: the tests of one backend keep one core busy.
+# Two at a time, the longest first: those of one backend keep one core busy.
 test: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	-.venv-test/bin/python -m keras_ssgan.demo.vendor
 	.venv-test/bin/mypy
-	$(MAKE) --jobs=2 --output-sync=target test-any $(BACKENDS:%=test-%)
+	$(MAKE) --jobs=2 --output-sync=target $(TESTS:%=test-%)
 
 test-%: .venv-test/installed
 	KERAS_BACKEND=$* .venv-test/bin/python -m pytest -m 'not any_backend'

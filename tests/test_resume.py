@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import gc
 import json
 import os
 import shutil
@@ -116,6 +117,9 @@ def at(monkeypatch):
         )
 
     yield arrange
+    # What an exception has left of a pipeline of TensorFlow's: the later it is
+    # collected, the longer may that take, up to a minute (docs/performance.md).
+    gc.collect()
 
 
 # === Killed ===
