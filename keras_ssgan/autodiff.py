@@ -14,6 +14,7 @@ recorded, and the scope's end hands everything back to the trainer.
 """
 
 import functools
+import itertools
 import math
 
 import keras
@@ -525,7 +526,13 @@ def keeps_state(model, function):
 
     def step(state, iterator):
         try:
-            return function(state, iterator)
+            # All that it takes: what has computed has used the state up.
+            batches = list(
+                itertools.islice(iterator, model.steps_per_execution)
+            )
+            if not batches:
+                raise StopIteration
+            return function(state, iter(batches))
         except BaseException:
             _put_back(model, state)
             raise
@@ -545,3 +552,5 @@ def _put_back(model, state):
             # A step that had begun to compute has used it up.
             if not value.is_deleted():
                 variable.assign(value)
+    # Or the trainer would put back what it had after the step before.
+    model._jax_state_synced = True

@@ -91,6 +91,13 @@ def _print_error(error):
 class _Parser(argparse.ArgumentParser):
     """One that answers as the commands do, without a screen of usage."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        # The parser of a command would leave it to that of all of them.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
     def error(self, message):
         _print_error(f"{message}; see {self.prog} --help")
         self.exit(2)
@@ -535,7 +542,8 @@ def _add_train(commands):
         "--dataset",
         help="digits (comes with scikit-learn), mnist, an .npz file, a folder "
         "of IDX files, a folder of shards train-*.npz and test*.npz, or a "
-        "folder of images with a sub-folder per class and perhaps unlabeled/ "
+        "folder of images with a sub-folder per class and perhaps unlabeled/, "
+        "or with train/ and test/ of such "
         "(default: mnist)",
     )
     add(

@@ -22,9 +22,9 @@ class Conv2D(keras.layers.Conv2D):
     an output smaller than its window: there XLA's gradients on a CPU take up to
     100 times as long, and PyTorch copies the weights to transpose them. With
     XLA also where a window has no more numbers than there are filters, as one
-    of a grey image. Windows of one pixel leave out what lies between them, of
-    which PyTorch 2.13 makes wrong gradients on a CPU. Elsewhere it is
-    `autodiff.conv`.
+    of a grey image. Windows of one pixel leave out what lies between them, at
+    which PyTorch 2.13 makes wrong gradients or crashes on a CPU. Elsewhere it
+    is `autodiff.conv`.
     """
 
     def call(self, inputs: Tensor) -> Tensor:

@@ -645,9 +645,10 @@ def test_a_run_that_has_not_ended_is_to_be_finished(
     [
         (["train", "--labels", "few"], "a share such as 0.2 nor a count"),
         (["generate", "--columns", "few"], "is no whole number"),
+        (["train", "--lables", "9"], "unrecognized arguments: --lables 9"),
     ],
 )
-def test_a_number_that_is_none_is_said_to_be_none(words, remedy, capsys):
+def test_what_the_command_line_does_not_take_is_named(words, remedy, capsys):
     error = _is_refused(words, capsys)
     assert remedy in error
 

@@ -593,7 +593,10 @@ def test_folders_beside_those_of_a_split_are_named(tmp_path):
 
 def test_classes_may_be_called_train_and_test(tmp_path):
     _save_folder(tmp_path, classes=["test", "train"])
-    data = datasets.load(tmp_path)
+    _save_image(tmp_path / "train" / "thumbnails" / "0.png", 1)
+    _save_image(tmp_path / "test" / "thumbnails" / "0.png", 1)
+    with pytest.warns(UserWarning, match="thumbnails, a folder within"):
+        data = datasets.load(tmp_path)
     assert data.class_names == ["test", "train"]
     assert (len(data.x_train), len(data.x_test)) == (16, 4)
 

@@ -176,7 +176,7 @@ def user(tmp_path, monkeypatch, smaller):
 def test_commands_run_one_after_the_other(page):
     """In this process, and under the backend that it has.
 
-    But for benchmarks, which start others: test_benchmark.py runs them.
+    But for benchmarks, which start others: test_benchmark.py runs such.
     """
     commands = list(filter(_is_ours, _commands(page)))
     # A page that trains no such model takes it for granted.
@@ -188,7 +188,7 @@ def test_commands_run_one_after_the_other(page):
         if "--backend" in command:
             command[command.index("--backend") + 1] = BACKEND
         if command[1] == "benchmark":
-            assert callable(cli.parse(command[1:]).run)
+            settings.get_preset(cli.parse(command[1:]).preset)
             continue
         assert cli.main(command[1:]) == 0, command
 

@@ -699,6 +699,56 @@ def test_what_cannot_be_read_leaves_the_steps_before(
     assert_same_weights(gan, expected)
 
 
+jax_alone = pytest.mark.skipif(
+    BACKEND != "jax", reason="the others leave values in their variables"
+)
+
+
+@jax_alone
+def test_an_execution_of_several_steps_is_made_whole_or_not_at_all(
+    partly_labeled, reference
+):
+    gan = new_gan(steps_per_execution=2)
+    images, labels = (np.concatenate([array] * 2) for array in partly_labeled)
+    with pytest.raises(OSError, match="a disk that is gone"):
+        fit(gan, FailingBatches(images, labels, failing=3), shuffle=False)
+    assert_same_weights(gan, reference)
+
+
+@jax_alone
+def test_what_a_callback_has_done_before_is_kept(partly_labeled):
+    """The trainer remembers values from before it, and would put them back."""
+
+    class SecondEpochFails(Batches):
+        epoch = 0
+
+        def on_epoch_begin(self):
+            self.epoch += 1
+
+        def __getitem__(self, index):
+            if self.epoch > 1:
+                raise OSError("a disk that is gone")
+            return super().__getitem__(index)
+
+    def at_end_of_epoch(epoch, logs):
+        gan.generate(2)
+        for weight in gan.discriminator.trainable_weights:
+            weight.assign(ops.ones(weight.shape))
+
+    gan = new_gan()
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=at_end_of_epoch)
+    with pytest.raises(OSError, match="a disk that is gone"):
+        fit(
+            gan,
+            SecondEpochFails(*partly_labeled),
+            epochs=2,
+            callbacks=[callback],
+        )
+    assert_finite(gan, {})
+    for weight in gan.discriminator.trainable_weights:
+        assert_array_equal(weight, 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -652,7 +652,6 @@ def test_batches_are_timed_under_the_steps_of_a_fit_that_resumes():
     assert data.made_at.keys() == {0}
 
 
-@pytest.mark.any_backend
 def test_a_slow_dataset_is_seen_to_be_waited_for():
     class Slow(datasets.MixedDataset):
         def __getitem__(self, index):
@@ -673,7 +672,6 @@ def test_a_slow_dataset_is_seen_to_be_waited_for():
     assert 0 <= shares[1] < shares[2] < 1
 
 
-@pytest.mark.any_backend
 def test_a_shard_that_is_gone_ends_a_run_with_one_line(
     shard_folder, tmp_path, capsys, monkeypatch
 ):

@@ -113,6 +113,18 @@ def test_half_precision_is_said_to_be_slow_where_the_processor_lacks_it(
     assert ("no instructions for bfloat16" in caplog.text) == warns
 
 
+@pytest.mark.any_backend
+def test_a_run_says_that_half_precision_is_slow(
+    npz, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(backends, "emulates_bfloat16", lambda: True)
+    config = dataclasses.replace(
+        small_config(npz, dtype="mixed_bfloat16"), epochs=1, batch_size=100
+    )
+    training.train(config, tmp_path / "run", verbose=0)
+    assert "no instructions for bfloat16" in caplog.text
+
+
 def test_training_sees_no_label_but_those_that_are_kept(config):
     split = training.load_split(config)
     # 60 of 120 labels are kept, 6 of each class; 1 of each is for validation.

@@ -103,7 +103,8 @@ def load_image_folder(
         _check_beside(root, path, test_path)
         x, test = files, _read_test_set(test_path, path, files.shape[1:])
     if not stream:
-        limits.check_memory(files.nbytes, path)
+        beside = 0 if test_path is None else test[0].nbytes
+        limits.check_memory(files.nbytes + beside, path)
         x, readable = _read_readable(x)
         y = y[readable]
         _check_training_set(path, y)
@@ -151,7 +152,10 @@ def class_names(path: str | os.PathLike[str]) -> list[str]:
     >>> class_names("pets")
     ['cat', 'dog']
     """
-    path, _ = _find_split(path)
+    return _class_names(_find_split(path)[0])
+
+
+def _class_names(path):
     names = _folder_names(path, unlabeled=False)
     if len(names) < 2:
         raise InputError(
@@ -176,12 +180,12 @@ def _find_split(path):
     if not path.is_dir():
         raise InputError(f"{path} is no folder")
     names = _folder_names(path, unlabeled=False)
-    # A class may be called so, too: its folder has images and no folders.
+    # A class may be called so, too: its folder has images.
     training, test = (
         [
             name
             for name in names
-            if name.lower() in known and _has_folders(path / name)
+            if name.lower() in known and _has_folders_alone(path / name)
         ]
         for known in (_TRAINING, _TEST)
     )
@@ -189,15 +193,22 @@ def _find_split(path):
         return path, None
     if not test:
         raise InputError(
-            f"{path} has class folders in {training[0]}, and no folder test "
-            "with the same classes beside it; rename the one that is, or give "
-            f"{path / training[0]}, of which a part becomes the test set"
+            f"{path} has class folders in {training[0]}, and beside it no "
+            "folder test with the same ones; make one of the test images, or "
+            f"give {path / training[0]}, of which a part becomes the test set"
         )
     return path / training[0], path / test[0]
 
 
-def _has_folders(path):
-    return bool(_folder_names(path, unlabeled=False))
+def _has_folders_alone(path):
+    """Whether there are folders in it, and no images beside them."""
+    suffixes = Image.registered_extensions()
+    has_images = any(
+        os.path.splitext(entry.name)[1].lower() in suffixes
+        for entry in os.scandir(path)
+        if not entry.name.startswith(".")
+    )
+    return not has_images and bool(_folder_names(path, unlabeled=False))
 
 
 def _check_beside(path, training, test):
@@ -226,7 +237,7 @@ def _folder_names(path, unlabeled):
 
 def _labeled_folders(path):
     """Pairs of class id, -1 for no label, and name of the folder."""
-    classes = enumerate(class_names(path))
+    classes = enumerate(_class_names(path))
     return [*classes, *((-1, u) for u in _folder_names(path, unlabeled=True))]
 
 
@@ -269,7 +280,7 @@ def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
 
 def _check_classes(path, labels, least):
     needs = "one" if least == 1 else "two, one of them for the test set"
-    for label, name in enumerate(class_names(path)):
+    for label, name in enumerate(_class_names(path)):
         count = np.count_nonzero(labels == label)
         if count < least:
             raise InputError(
@@ -279,7 +290,7 @@ def _check_classes(path, labels, least):
 
 
 def _check_training_set(path, labels):
-    for label, name in enumerate(class_names(path)):
+    for label, name in enumerate(_class_names(path)):
         if label not in labels:
             raise InputError(
                 f"{path / name} has no readable image to train on; mend "
@@ -322,7 +333,7 @@ def _split(path, files, y, fraction, seed):
 
 def _read_test_set(path, training_path, image_size):
     """Reads a folder of test images, at the size of the training images."""
-    ours, theirs = class_names(path), class_names(training_path)
+    ours, theirs = _class_names(path), _class_names(training_path)
     if ours != theirs:
         odd = sorted({*ours} ^ {*theirs})[0]
         lacking, other = (
