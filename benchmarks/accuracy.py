@@ -96,12 +96,13 @@ def _folder(run, args):
 def _train(run, args):
     """Trains what is not there yet."""
     from keras_ssgan import training
+    from keras_ssgan.config import Config
 
     folder = _folder(run, args)
     if (folder / "metrics.json").exists():
         return
     print(f"{folder.name} ...", flush=True)
-    config = training.Config(
+    config = Config(
         dataset=args.dataset,
         epochs=args.epochs,
         labeled_per_batch=args.labeled_per_batch,
@@ -122,8 +123,9 @@ def _train(run, args):
 
 def _train_on_labels_alone(config, folder):
     from keras_ssgan import training
+    from keras_ssgan.split import load_split
 
-    split = training.load_split(config)
+    split = load_split(config)
     start = time.perf_counter()
     classifier = training.train_baseline(config, split)
     seconds = time.perf_counter() - start

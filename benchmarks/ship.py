@@ -13,7 +13,7 @@ from pathlib import Path
 from keras_ssgan import export
 from keras_ssgan import runs
 from keras_ssgan import shipped
-from keras_ssgan import training
+from keras_ssgan.config import read_config
 
 
 def main():
@@ -57,7 +57,7 @@ def describe(run, model):
     Returns:
         Dict of plain values.
     """
-    config = training.read_config(run)
+    config = read_config(run)
     metrics = json.loads((run / "metrics.json").read_text())
     counts, test = metrics["images"], metrics["test"]
     dataset = Path(config.dataset).name

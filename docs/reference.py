@@ -27,7 +27,8 @@ _NAMES = {
     ],
     "keras_ssgan.settings": ["Preset", "get_preset"],
     "keras_ssgan.distribution": ["scope"],
-    "keras_ssgan.training": ["Config", "train"],
+    "keras_ssgan.config": ["Config"],
+    "keras_ssgan.training": ["train"],
 }
 _MODULES = (
     "keras_ssgan",
@@ -43,6 +44,7 @@ _MODULES = (
     "keras_ssgan.calibration",
     "keras_ssgan.settings",
     "keras_ssgan.distribution",
+    "keras_ssgan.config",
     "keras_ssgan.training",
 )
 _HEAD = """\

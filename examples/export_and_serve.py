@@ -41,6 +41,8 @@ def main(argv=None):
     gan = ks.SemiSupervisedGAN.from_preset("compact", seed=0)
     gan.compile()
     gan.fit(x_train, y, batch_size=64, epochs=arguments.epochs)
+    # Those of batch normalisation, for the averaged weights.
+    gan.update_statistics(x_train)
     ks.export_classifier(gan, "served", formats="onnx", overwrite=True)
 
     with ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler) as server:

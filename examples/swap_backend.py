@@ -37,6 +37,8 @@ def main(argv=None):
         gan = ks.SemiSupervisedGAN.from_preset("compact", seed=0)
         gan.compile()
     gan.fit(data, epochs=arguments.epochs, shuffle=False, verbose=2)
+    # Those of batch normalisation, for the averaged weights.
+    gan.update_statistics(x_train)
     scores = gan.evaluate(x_test, y_test, verbose=0, return_dict=True)
     print(f"{keras.backend.backend()}: {scores['accuracy']:.2%} correct")
     if arguments.load:

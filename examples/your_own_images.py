@@ -3,8 +3,10 @@
     python examples/your_own_images.py FOLDER classifier.keras
 
 FOLDER has one sub-folder of images per class, and `unlabeled/` with all the
-others. The classifier that comes out is plain Keras: it needs nothing of this
-package, and takes raw uint8 images of any size.
+others; or `train/` of this kind, and `test/` with the same classes. The
+classifier that comes out is plain Keras: it needs nothing of this package, and
+takes raw grey uint8 images. Of large ones it sees the pixels at 28x28 points:
+reduce them first, as `ks.datasets.read_image(file, (28, 28))` does.
 """
 
 import argparse
@@ -22,10 +24,13 @@ def main(argv=None):
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args(argv)
 
-    # === Data: part of the labelled images is held out for the test ===
+    # === Data: without test/, a fifth of the labelled images are the test ===
     names = ks.datasets.class_names(arguments.folder)
     (x_train, y_train), (x_test, y_test) = ks.datasets.load_image_folder(
-        arguments.folder, seed=0
+        arguments.folder,
+        seed=0,
+        # That of the preset's networks: larger images are reduced to it.
+        largest=28,
     )
     mixed = ks.datasets.MixedDataset(
         x_train,

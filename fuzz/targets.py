@@ -172,7 +172,7 @@ def _parse_image_folder(content, folder):
 
 
 def _config_seeds():
-    from keras_ssgan.training import Config
+    from keras_ssgan.config import Config
 
     settings = [
         dataclasses.asdict(Config()),
@@ -183,10 +183,10 @@ def _config_seeds():
 
 
 def _parse_config(content, folder):
-    from keras_ssgan import training
+    from keras_ssgan.config import read_config
 
     (folder / "config.json").write_bytes(content)
-    training.read_config(folder)
+    read_config(folder)
 
 
 def _metrics_seeds():

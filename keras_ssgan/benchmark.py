@@ -47,12 +47,12 @@ class Training:
         dtype: str,
         batch_size: int,
     ) -> None:
-        from keras_ssgan import training
+        from keras_ssgan.config import Config
         from keras_ssgan.model import SemiSupervisedGAN
 
         settings.PRESETS[name] = preset
         # Refuses what `train` would.
-        training.Config(preset=name, dtype=dtype)
+        Config(preset=name, dtype=dtype)
         self.batch_size = batch_size
         self.gan = SemiSupervisedGAN.from_preset(name, dtype=dtype, seed=0)
         self.gan.compile()

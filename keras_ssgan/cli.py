@@ -133,20 +133,22 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _train(arguments):
     from keras_ssgan import training
+    from keras_ssgan.config import Config
+    from keras_ssgan.config import read_config
 
     settings = {
         name: value
         for name, value in vars(arguments).items()
-        if name in training.Config.__dataclass_fields__ and value is not None
+        if name in Config.__dataclass_fields__ and value is not None
     }
     if arguments.resume:
         if arguments.output is None:
             raise InputError("--resume needs --output, the folder of the run")
         # How many processes there are is of this call, not of the run.
         settings["distribute"] = bool(arguments.distribute)
-        config = training.read_config(arguments.output, **settings)
+        config = read_config(arguments.output, **settings)
     else:
-        config = training.Config(**settings)
+        config = Config(**settings)
     name = bare_name(config.dataset)
     folder = arguments.output or Path("runs") / f"{name}-{config.preset}"
     metrics = training.train(
@@ -223,7 +225,7 @@ def _load_dataset(arguments, model):
     """
     from keras_ssgan import datasets
     from keras_ssgan import runs
-    from keras_ssgan import training
+    from keras_ssgan.config import read_config
 
     path = arguments.model
     largest = runs.longest_side(path)
@@ -231,7 +233,7 @@ def _load_dataset(arguments, model):
         dataset = datasets.load(arguments.dataset, largest=largest)
         _check_fit(model, dataset, path, arguments.dataset)
         return arguments.dataset, dataset
-    config = training.read_config(path)
+    config = read_config(path)
     dataset = datasets.load(config.dataset, config.stream, largest)
     _check_fit(model, dataset, path, config.dataset)
     if runs.load_fingerprint(path) not in (None, dataset.fingerprint()):
@@ -521,7 +523,8 @@ def _add_command(commands, name, run, help, one_backend=True):
         parser.add_argument(
             "--backend",
             metavar="NAME",
-            help=f"{', '.join(backends.BACKENDS)} (default: KERAS_BACKEND's)",
+            help=f"{', '.join(backends.BACKENDS)} (default: KERAS_BACKEND's, "
+            "else Keras' own setting)",
         )
     parser.add_argument(
         "--quiet", action="store_true", help="no progress bar, results only"
@@ -552,14 +555,17 @@ def _add_train(commands):
         help="leave the training images on disk and read them when they are "
         "needed (default: shards and folders of images of more than 1 GiB)",
     )
-    add("--preset", help=f"{named} (Default: article.)")
+    add(
+        "--preset",
+        help=f"{named} (Default: article, which takes hours on a CPU.)",
+    )
     add(
         "--labels",
         type=_labels,
         metavar="N",
-        help="labels to keep, a share (0.2; 1.0 is all) or a count (100); the "
-        "others are hidden (default: the preset's, 20 %% or 100; all, if some "
-        "images have none)",
+        help="labels to keep, a share with a point (0.2; 1.0 is all) or a "
+        "count (100); the others are hidden (default: the preset's, 20 %% or "
+        "100; all, if some images have none)",
     )
     add(
         "--validation",
@@ -611,7 +617,8 @@ def _add_train(commands):
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="default: runs/DATASET-PRESET; must not exist",
+        help="default: runs/DATASET-PRESET; must not exist or be empty, but "
+        "with --resume",
     )
     add(
         "--resume",
@@ -661,7 +668,7 @@ def _add_predict(commands):
         help="folder of a run or a .keras file, or none for the classifier of "
         "MNIST's digits that comes with the package; then images: files, "
         "folders (searched with their sub-folders) or patterns such as "
-        "'scans/*.png'",
+        "'scans/*.png', read as grey",
     )
     add(
         "--as-is",

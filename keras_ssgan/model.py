@@ -850,8 +850,9 @@ class SemiSupervisedGAN(keras.Model):
 
         Returns:
             Float32 images `(batch, *image_shape)`, a float32 mask `(batch,)`
-            that is 0 where there is no label, and int32 labels `(batch,)`,
-            which are 0 there; in the order images, labels, mask.
+            that is 0 where there is no label and NaN where one is of no class,
+            and int32 labels `(batch,)`, which are 0 where the mask is; in the
+            order images, labels, mask.
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         checks.check_has_labels(labels)
@@ -863,6 +864,8 @@ class SemiSupervisedGAN(keras.Model):
             mask *= ops.reshape(ops.cast(weights, "float32"), (-1,))
         # From here on no label is seen that the mask hides.
         labels = ops.where(mask > 0, labels, 0)
+        # Where a backend raises no error, it would go by without a word.
+        mask = ops.where(labels < self.num_classes, mask, float("nan"))
         return self.preprocess(images), labels, mask
 
     # === Saving ===
@@ -942,6 +945,12 @@ def _check_networks(discriminator, generator):
         raise InputError(
             "the discriminator has to return [features, logits]; received a "
             f"model with {len(discriminator.outputs)} output(s)"
+        )
+    num_logits = discriminator.output_shape[1][-1]
+    if num_logits < 3:
+        raise InputError(
+            "the discriminator has to tell two classes or more, with a logit "
+            f"for each and one for real/fake; received {num_logits} logit(s)"
         )
     if discriminator.input_shape != generator.output_shape:
         raise InputError(

@@ -9,7 +9,6 @@ import math
 import os
 import signal
 import time
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from keras_ssgan import animation
 from keras_ssgan import backends
 from keras_ssgan import calibration
 from keras_ssgan import callbacks
-from keras_ssgan import checks
 from keras_ssgan import datasets
 from keras_ssgan import distribution
 from keras_ssgan import evaluation
@@ -29,16 +27,19 @@ from keras_ssgan import files
 from keras_ssgan import losses
 from keras_ssgan import plotting
 from keras_ssgan import runs
-from keras_ssgan import text_files
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
+from keras_ssgan.config import Config
+from keras_ssgan.config import check_same_run
+from keras_ssgan.config import read_config
 from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.interruption import Interruption
 from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.propagation import PseudoLabels
 from keras_ssgan.settings import get_preset
+from keras_ssgan.split import Split
+from keras_ssgan.split import load_split
 from keras_ssgan.types import PathLike
 
 # Disk full or over quota, file too large, no right to write, disk broken, a
@@ -62,204 +63,6 @@ _READERS = 4
 # Images in an epoch of the baseline, whose labelled ones are repeated for it:
 # one of a few takes longer to begin than to train.
 _BASELINE_EPOCH = 10_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of a run; those that are `None` are the preset's.
-
-    Attributes:
-        dataset: `"digits"`, `"mnist"`, or a path (see `datasets.load`).
-        preset: Name of the preset.
-        labels: Labels that are kept, as a share (float) or a count (int). The
-            default is the preset's share, or all of them where the dataset
-            has unlabelled images of its own.
-        validation: Share of the kept labels that is held out.
-        epochs: Passes over the unlabelled images.
-        batch_size: Images per step.
-        labeled_per_batch: Labelled ones among them, where there are others.
-        seed: Seed of everything that is random.
-        dtype: Dtype policy, such as `"mixed_bfloat16"`.
-        baseline: Whether the same network is also trained on the labelled
-            images alone, to compare.
-        stream: Whether the training images stay on disk (see
-            `datasets.load`).
-        devices: Devices of this process, which share each batch; `None` for
-            one, or with `distribute` for all that there are.
-        distribute: Whether this is one of several processes, which a launcher
-            started (see `distribution.scope`).
-    """
-
-    dataset: str = "mnist"
-    preset: str = "article"
-    labels: float | int | None = None
-    validation: float = 0.1
-    epochs: int | None = None
-    batch_size: int | None = None
-    labeled_per_batch: int | None = None
-    seed: int = 0
-    dtype: str = "float32"
-    baseline: bool = False
-    stream: bool | None = None
-    devices: int | None = None
-    distribute: bool = False
-
-    def __post_init__(self):
-        preset = get_preset(self.preset)
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, getattr(preset, name))
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} has to be at least 1")
-        # `from_preset` counts on from it, and PyTorch takes no larger ones.
-        if not 0 <= self.seed < 2**31 - 3:
-            raise InputError(
-                f"seed is {self.seed}; give one from 0 to {2**31 - 4}"
-            )
-        try:
-            policy = keras.dtype_policies.get(self.dtype)
-            is_float = keras.backend.is_float_dtype(policy.compute_dtype)
-            # A quantised model is made of a trained one.
-            if policy.quantization_mode or not is_float:
-                raise ValueError
-        except (ValueError, TypeError):
-            raise InputError(
-                f"dtype {self.dtype!r} cannot be trained in; use float32, "
-                "mixed_bfloat16 or mixed_float16"
-            ) from None
-        checks.check_weights_dtype(policy.variable_dtype)
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """The images of a run.
-
-    Attributes:
-        train: `(images, labels)`; -1 where there is no label.
-        validation: `(images, labels)`, possibly of length 0.
-        test: `(images, labels)`.
-        class_names: One name per class.
-        fingerprint: That of the dataset (`datasets.Dataset.fingerprint`).
-        pseudo_labels: `PseudoLabels` of the training images, which training
-            fills; `None` where the preset does without, or has no use for
-            them.
-    """
-
-    train: tuple
-    validation: tuple
-    test: tuple
-    class_names: list
-    fingerprint: str
-    pseudo_labels: PseudoLabels | None
-
-    @property
-    def labeled(self) -> tuple[np.ndarray, np.ndarray]:
-        """The labelled training images, `(images, labels)`."""
-        images, labels = self.train
-        return images[labels >= 0], labels[labels >= 0]
-
-    def counts(self) -> dict[str, int]:
-        """Dict of the number of images in each part."""
-        return {
-            "train_images": len(self.train[1]),
-            "train_labels": int(np.sum(self.train[1] >= 0)),
-            "validation_labels": len(self.validation[1]),
-            "test_images": len(self.test[1]),
-        }
-
-
-def load_split(config: Config) -> Split:
-    """Loads a dataset and hides all labels but those that the run may see.
-
-    Args:
-        config: A `Config`.
-
-    Returns:
-        A `Split`.
-
-    Raises:
-        InputError: If the dataset or the labels asked for are not there.
-    """
-    size = get_preset(config.preset).image_size
-    dataset = datasets.load(config.dataset, config.stream, largest=size)
-    if dataset.channels != 1:
-        raise InputError(
-            f"{config.dataset} holds images of {dataset.channels} channels, "
-            "and the presets are for grey ones; convert them, or build "
-            "networks of your own"
-        )
-    _check_pixels(dataset, config)
-    labels = _hide_labels(dataset, config)
-    train, validation = datasets.split_validation(
-        dataset.x_train,
-        labels,
-        config.validation,
-        seed=config.seed,
-        overwrite=True,
-    )
-    images, labels = train
-    unlabeled = np.any(labels < 0)
-    return Split(
-        train=(streams.keep_labeled(images, labels), labels),
-        validation=validation,
-        test=(dataset.x_test, dataset.y_test),
-        class_names=dataset.class_names,
-        fingerprint=dataset.fingerprint(),
-        pseudo_labels=(
-            PseudoLabels.none(len(labels))
-            if unlabeled and get_preset(config.preset).propagation
-            else None
-        ),
-    )
-
-
-def _check_pixels(dataset, config):
-    """Refuses images that are scaled to 0 and 1, and warns of large ones."""
-    if streams.some(dataset.x_train, 100).max() <= 1:
-        raise InputError(
-            f"no pixel of the training images in {config.dataset} is above 1 "
-            "of 255; multiply them by 255, scaling is part of the model"
-        )
-    height, width = dataset.x_train.shape[1:3]
-    size = get_preset(config.preset).image_size
-    if max(height, width) >= 2 * size:
-        _logger.warning(
-            "Of images of %dx%d the networks of %s see no more than the pixels "
-            "at %dx%d points, so thin lines get lost; store them that small",
-            height,
-            width,
-            config.preset,
-            size,
-            size,
-        )
-
-
-def _hide_labels(dataset, config):
-    """The labels that the run may see, -1 for the others."""
-    keep = config.labels
-    if keep is None:
-        complete = np.all(dataset.y_train >= 0)
-        keep = get_preset(config.preset).labels if complete else 1.0
-    labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
-    checks.check_labeled_set(labels, dataset.num_classes)
-    hidden = np.sum(dataset.y_train >= 0) - np.sum(labels >= 0)
-    if config.labels is None and hidden:
-        _logger.info(
-            "%d of %d labels are hidden, to compare; --labels 1.0 keeps them",
-            hidden,
-            len(labels),
-        )
-    without = np.setdiff1d(np.arange(dataset.num_classes), labels)
-    if len(without):
-        _logger.warning(
-            "%d of the %d classes, such as %s, have no labelled image in "
-            "training, and no image will be taken for one of them; classes "
-            "are numbered from 0, without gaps",
-            len(without),
-            dataset.num_classes,
-            text_files.one_line(dataset.class_names[without[0]]),
-        )
-    return labels
 
 
 def train(
@@ -311,7 +114,7 @@ def train(
     folder = Path(folder)
     boards = [_tensorboard(folder / "tensorboard")] if tensorboard else []
     if resume:
-        _check_same_run(config, read_config(folder))
+        check_same_run(config, read_config(folder))
     elif folder.exists() and not files.is_empty(folder):
         raise InputError(
             f"{folder} exists already; choose another output folder, or "
@@ -338,31 +141,26 @@ def train(
         distribution.deal(gan, data)
         with _resumable(folder):
             start = time.perf_counter()
-            checkpoints = Checkpoints(
-                folder / "checkpoints", _arrays(split.pseudo_labels)
-            )
-            progress = _start(
-                config,
-                folder,
-                gan,
-                Progress(
-                    steps_per_epoch,
-                    dataset=split.fingerprint,
-                    preset=get_preset(config.preset).fingerprint(),
-                ),
-                checkpoints,
-            )
-            waiting_share = _fit(
+            trainer = _Trainer(
                 config,
                 folder,
                 gan,
                 split,
-                checkpoints,
-                progress,
-                verbose,
+                Checkpoints(
+                    folder / "checkpoints", _arrays(split.pseudo_labels)
+                ),
                 checkpoint_every,
                 boards,
+                verbose,
             )
+            progress = trainer.start(
+                Progress(
+                    steps_per_epoch,
+                    dataset=split.fingerprint,
+                    preset=get_preset(config.preset).fingerprint(),
+                )
+            )
+            waiting_share = trainer.train(progress)
             some_images = streams.some(split.train[0])
             gan.update_statistics(some_images)
             seconds = progress.seconds + time.perf_counter() - start
@@ -422,25 +220,149 @@ def _resumable(folder):
         raise InputError(message) from None
 
 
-def _start(config, folder, gan, beginning, checkpoints):
-    """Puts the folder and the model in the state of the last checkpoint.
+@dataclasses.dataclass(frozen=True)
+class _Trainer:
+    """Trains a model from where its run stands to the last epoch.
 
-    Args:
+    Attributes:
         config: A `Config`.
         folder: `pathlib.Path` of the run.
         gan: A compiled `SemiSupervisedGAN`.
-        beginning: `Progress` of the run before its first step.
+        split: A `Split`.
         checkpoints: `Checkpoints` of the run.
-
-    Returns:
-        The `Progress` of that checkpoint, or that of the beginning.
+        checkpoint_every: float, seconds between two of an epoch.
+        boards: List of further callbacks, for the process that writes.
+        verbose: As in `keras.Model.fit`.
+        interruption: `Interruption`, which hears signals while it trains.
     """
-    # After the rest of an epoch `_fit` reads back what was saved, and only the
-    # main process knows when that is.
-    progress = checkpoints.restore(gan, within_epoch=not config.distribute)
-    if progress is None:
-        progress = beginning
-    elif (
+
+    config: Config
+    folder: Path
+    gan: SemiSupervisedGAN
+    split: Split
+    checkpoints: Checkpoints
+    checkpoint_every: float
+    boards: list
+    verbose: str | int
+    interruption: Interruption = dataclasses.field(default_factory=Interruption)
+
+    def start(self, beginning):
+        """Puts folder and model in the state of the last checkpoint.
+
+        Args:
+            beginning: `Progress` of the run before its first step.
+
+        Returns:
+            The `Progress` of that checkpoint, or that of the beginning.
+        """
+        # `train` reads back what it saved at the end of a broken epoch, and
+        # only the main process knows when that is.
+        progress = self.checkpoints.restore(
+            self.gan, within_epoch=not self.config.distribute
+        )
+        if progress is None:
+            progress = beginning
+        else:
+            _check_same_start(self.config, progress, beginning)
+        if distribution.is_main():
+            self._write_start(progress)
+        return progress
+
+    def _write_start(self, progress):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.remove_leftovers(self.folder)
+        files.write_json(
+            self.folder / "config.json", dataclasses.asdict(self.config)
+        )
+        # Rows of epochs whose end was not saved are dropped.
+        with files.replacing(self.folder / "history.csv") as temporary:
+            temporary.write_bytes(progress.history.encode())
+
+    def train(self, progress):
+        """Trains from the given progress to the last epoch.
+
+        Returns:
+            The share of the time that was waited for data, or `None` where
+            images are not streamed.
+        """
+        epochs = self.config.epochs
+        with self.interruption:
+            if progress.step and progress.epoch < epochs:
+                # Keras counts the batches of an epoch once per `fit`, and ends
+                # it with averaged weights: the others are read back.
+                self._fit(progress, progress.epoch + 1)
+                progress = self.checkpoints.restore(self.gan)
+            return self._fit(progress, epochs)
+
+    def _fit(self, progress, epochs):
+        data = mix(self.config, self.split, progress.epoch, progress.step)
+        propagation = (
+            [callbacks.PropagateLabels(data)]
+            if self.split.pseudo_labels
+            else []
+        )
+        # It has Keras fetch the logs of every step.
+        waiting = [callbacks.WaitingShare(data)] * _is_streamed(self.split)
+        has_validation = len(self.split.validation[1]) > 0
+        try:
+            self.gan.fit(
+                data,
+                epochs=epochs,
+                initial_epoch=progress.epoch,
+                # The dataset shuffles by itself, reproducibly.
+                shuffle=False,
+                validation_data=(
+                    self.split.validation if has_validation else None
+                ),
+                callbacks=[
+                    # First: it is no waiting for data.
+                    *propagation,
+                    *waiting,
+                    callbacks.StopOnFailure(self.checkpoints, self.folder),
+                    callbacks.SampleGrid(self.folder / "samples"),
+                    *(
+                        self._writers(progress)
+                        if distribution.is_main()
+                        else []
+                    ),
+                ],
+                verbose=self.verbose if distribution.is_main() else 0,
+            )
+        except Exception:
+            if data.failure is not None:
+                # TensorFlow has raised an error that hides it.
+                raise data.failure from None
+            stopped = self.interruption.signal
+            if stopped is None or distribution.is_main():
+                raise
+            # The main process has saved and is gone, which breaks off what
+            # this one computes with it.
+            raise RunStopped(
+                f"stopped by {stopped.name}", 128 + stopped
+            ) from None
+        return waiting[0].share if waiting else None
+
+    def _writers(self, progress):
+        """Callbacks of the process that prints and writes."""
+        return [
+            callbacks.TimeLeft(),
+            *[callbacks.ProgressBar()] * bool(self.verbose),
+            *self.boards,
+            keras.callbacks.CSVLogger(self.folder / "history.csv", append=True),
+            # Last: with it, the epoch is finished.
+            callbacks.Checkpoint(
+                self.checkpoints,
+                progress,
+                self.folder,
+                self.interruption,
+                self.checkpoint_every,
+            ),
+        ]
+
+
+def _check_same_start(config, progress, beginning):
+    """Checks that a checkpoint is of the data and the preset of the run."""
+    if (
         progress.steps_per_epoch != beginning.steps_per_epoch
         # Earlier versions did not know it.
         or progress.dataset not in ("", beginning.dataset)
@@ -449,108 +371,17 @@ def _start(config, folder, gan, beginning, checkpoints):
             "the dataset has changed: the number of its images, its labels or "
             "its test set; resume with what the run was started with"
         )
-    elif progress.preset not in ("", beginning.preset):
+    if progress.preset not in ("", beginning.preset):
         raise InputError(
             f"another version of keras_ssgan started the run, whose preset "
             f"{config.preset} has other settings; resume it with that version, "
             "or start another"
         )
-    elif progress.epoch > config.epochs:
+    if progress.epoch > config.epochs:
         raise InputError(
             f"the run has {progress.epoch} epochs behind it; give --epochs "
             f"{progress.epoch} or more"
         )
-    if not distribution.is_main():
-        return progress
-    folder.mkdir(parents=True, exist_ok=True)
-    files.remove_leftovers(folder)
-    files.write_json(folder / "config.json", dataclasses.asdict(config))
-    # Rows of epochs whose end was not saved are dropped.
-    with files.replacing(folder / "history.csv") as temporary:
-        temporary.write_bytes(progress.history.encode())
-    return progress
-
-
-def _fit(
-    config,
-    folder,
-    gan,
-    split,
-    checkpoints,
-    progress,
-    verbose,
-    checkpoint_every,
-    boards,
-):
-    """Trains from the given progress to the last epoch.
-
-    Returns:
-        The share of the time that was waited for data, or `None` where images
-        are not streamed.
-    """
-    with Interruption() as interruption:
-
-        def fit(progress, epochs):
-            data = mix(config, split, progress.epoch, progress.step)
-            propagation = (
-                [callbacks.PropagateLabels(data)] if split.pseudo_labels else []
-            )
-            # It has Keras fetch the logs of every step.
-            waiting = [callbacks.WaitingShare(data)] * _is_streamed(split)
-            writers = [
-                callbacks.TimeLeft(),
-                *[callbacks.ProgressBar()] * bool(verbose),
-                *boards,
-                keras.callbacks.CSVLogger(folder / "history.csv", append=True),
-                # Last: with it, the epoch is finished.
-                callbacks.Checkpoint(
-                    checkpoints,
-                    progress,
-                    folder,
-                    interruption,
-                    checkpoint_every,
-                ),
-            ] * distribution.is_main()
-            try:
-                gan.fit(
-                    data,
-                    epochs=epochs,
-                    initial_epoch=progress.epoch,
-                    # The dataset shuffles by itself, reproducibly.
-                    shuffle=False,
-                    validation_data=(
-                        split.validation if len(split.validation[1]) else None
-                    ),
-                    callbacks=[
-                        # First: it is no waiting for data.
-                        *propagation,
-                        *waiting,
-                        callbacks.StopOnFailure(checkpoints, folder),
-                        callbacks.SampleGrid(folder / "samples"),
-                        *writers,
-                    ],
-                    verbose=verbose if distribution.is_main() else 0,
-                )
-            except Exception:
-                if data.failure is not None:
-                    # TensorFlow has raised an error that hides it.
-                    raise data.failure from None
-                stopped = interruption.signal
-                if stopped is None or distribution.is_main():
-                    raise
-                # The main process has saved and is gone, which breaks off
-                # what this one computes with it.
-                raise RunStopped(
-                    f"stopped by {stopped.name}", 128 + stopped
-                ) from None
-            return waiting[0].share if waiting else None
-
-        if progress.step and progress.epoch < config.epochs:
-            # Keras counts the batches of an epoch once per `fit`, and ends it
-            # with averaged weights: the others are read back.
-            fit(progress, progress.epoch + 1)
-            progress = checkpoints.restore(gan)
-        return fit(progress, config.epochs)
 
 
 def mix(
@@ -722,51 +553,6 @@ def score(
     )
 
 
-def read_config(folder: PathLike, **changes: Any) -> Config:
-    """The settings of a run.
-
-    Args:
-        folder: Path of a run's folder.
-        **changes: Settings to be other than they were.
-
-    Returns:
-        A `Config`.
-
-    Raises:
-        InputError: If the folder holds no run, or a damaged one.
-    """
-    path = Path(folder) / "config.json"
-    try:
-        settings = text_files.read_json_object(path)
-        _check_settings(settings)
-    except OSError:
-        raise InputError(
-            f"{folder} holds no run to resume; it has no {path.name}"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    return Config(**{**settings, **changes})
-
-
-def _check_settings(settings):
-    """Raises a ValueError on what `Config` does not take."""
-    types = typing.get_type_hints(Config)
-    for name, value in settings.items():
-        if name not in types:
-            raise ValueError("it holds other things than settings")
-        # JSON has one kind of number, and to Python a bool is one as well.
-        kinds = types[name] | int if types[name] is float else types[name]
-        if not isinstance(value, kinds) or (
-            isinstance(value, bool)
-            and bool not in (kinds, *typing.get_args(kinds))
-        ):
-            raise ValueError(f"{name} is {value!r:.80}")
-        if isinstance(value, int | float) and not abs(value) < 2**63:
-            raise ValueError(f"{name} is out of range")
-    if str(settings.get("dataset")).startswith(("//", "\\\\")):
-        raise ValueError("the dataset is on another machine; pass --dataset")
-
-
 def _check_outside(folder, dataset):
     """Refuses a run that would be taken for images of its own dataset."""
     path = Path(dataset)
@@ -775,20 +561,6 @@ def _check_outside(folder, dataset):
             f"{folder} lies within the dataset, {path}; choose an --output "
             "outside of it"
         )
-
-
-def _check_same_run(config, earlier):
-    # Where a dataset lies is no matter; what it holds is checked later.
-    free = {"dataset", "epochs", "baseline", "devices", "distribute"}
-    if get_preset(earlier.preset).decay:
-        free.remove("epochs")
-    for field in dataclasses.fields(Config):
-        old, new = getattr(earlier, field.name), getattr(config, field.name)
-        if old != new and field.name not in free:
-            raise InputError(
-                f"the run was started with {field.name}={old!r}, not {new!r}; "
-                "resume it as it was, or start another"
-            )
 
 
 def _write_results(folder, gan, classifier, metrics):

@@ -19,6 +19,7 @@ from benchmarks.launch import launch_replica
 from keras_ssgan import datasets
 from keras_ssgan import distribution
 from keras_ssgan import training
+from keras_ssgan.config import Config
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 
@@ -259,7 +260,7 @@ def test_a_run_that_cannot_be_dealt_out_writes_nothing(
     np.savez(
         path, x_train=images, y_train=labels, x_test=images, y_test=labels % 10
     )
-    config = training.Config(str(path), preset="tiny", epochs=1, batch_size=15)
+    config = Config(str(path), preset="tiny", epochs=1, batch_size=15)
     with pytest.raises(InputError, match="15, does not divide by 2"):
         training.train(config, tmp_path / "run", verbose=0)
     assert not (tmp_path / "run").exists()

@@ -576,6 +576,7 @@ def test_networks_that_fit_each_other_are_accepted():
     ("discriminator", "generator", "message"),
     [
         ([11], {}, "features, logits"),
+        ([6, 2], {}, "two classes or more"),
         ([6, 11], {"image_shape": (16, 16, 1)}, r"\(16, 16, 1\)"),
         ([6, 11], {"latent_shape": (5,)}, "latent_dim"),
         ([6, 11], {"latent_shape": (2, 2, 5)}, "latent_dim"),
@@ -765,6 +766,27 @@ def test_fit_refuses_a_mixed_dataset_for_other_networks(change, message, data):
         gan.evaluate(mixed)
     with pytest.raises(ks.InputError, match=message):
         fit(gan, *data[:2], validation_data=mixed)
+
+
+def test_a_label_of_no_class_from_a_pipeline_does_not_go_by(data):
+    """Whose data nobody looks at before the step."""
+    images, labels, _ = data
+    gan = new_gan()
+    batches = Batches(images, np.where(labels == 3, 12, labels))
+    if BACKEND == "jax":  # A compiled step raises no error there.
+        losses = gan.evaluate(batches, verbose=0), fit(gan, batches)["loss"]
+        assert np.isnan(losses[0][0]) and np.isnan(losses[1]).all()
+        return
+    for run in (gan.evaluate, gan.fit):
+        with pytest.raises(Exception, match="12"):
+            run(batches, verbose=0)
+
+
+def test_a_label_of_no_class_may_be_hidden_by_the_mask(data):
+    images, labels, _ = data
+    gan = new_gan()
+    arrays = images, np.where(labels == 3, 255, labels), labels != 3
+    assert_finite(gan, fit(gan, Batches(*arrays)))
 
 
 @pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")

@@ -304,6 +304,7 @@ def test_later_labels_are_those_of_the_averaged_weights(gan, data, monkeypatch):
         assert alpha == 0.9
 
 
+@pytest.mark.any_backend
 def test_an_epoch_that_was_broken_off_keeps_its_labels(gan, data):
     mixed, _ = data
     later = ks.datasets.MixedDataset(

@@ -23,6 +23,7 @@ from keras_ssgan import cli
 from keras_ssgan import plotting
 from keras_ssgan import settings
 from keras_ssgan import training
+from keras_ssgan.config import Config
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 
@@ -34,7 +35,7 @@ def config(tmp_path_factory):
     """Settings of a run on 120 training images; epochs of four steps."""
     path = tmp_path_factory.mktemp("data") / "small.npz"
     save_noise(path, 120, 30)
-    return training.Config(
+    return Config(
         dataset=str(path),
         preset="tiny",
         labels=0.5,
@@ -212,6 +213,7 @@ def test_a_run_cut_between_two_steps_goes_on_from_the_last_one_saved(
     assert_same_results(tmp_path, unbroken)
 
 
+@pytest.mark.any_backend
 def test_a_run_goes_on_where_only_the_last_step_of_an_epoch_is_left(
     config, unbroken, tmp_path
 ):
@@ -241,6 +243,7 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
     assert 1000 < metrics["seconds"] < 1600
 
 
+@pytest.mark.any_backend
 def test_one_process_goes_on_where_several_were_cut_within_an_epoch(
     config, tmp_path, at
 ):
@@ -259,6 +262,7 @@ def test_one_process_goes_on_where_several_were_cut_within_an_epoch(
     assert cli.main(resume) == 0
 
 
+@pytest.mark.any_backend
 def test_a_damaged_checkpoint_costs_no_more_than_its_steps(
     config, unbroken, tmp_path, at, caplog
 ):
@@ -289,6 +293,7 @@ def test_a_run_killed_after_its_last_epoch_has_its_results_written(
     assert_same_results(folder, unbroken)
 
 
+@pytest.mark.any_backend
 def test_pipes_among_checkpoints_and_samples_do_not_block_a_run(
     config, unbroken, tmp_path, caplog
 ):
@@ -306,6 +311,7 @@ def test_pipes_among_checkpoints_and_samples_do_not_block_a_run(
     assert str(sample) in caplog.text
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["checkpoints", "samples"])
 def test_a_run_with_a_link_for_a_folder_is_not_resumed(
     name, config, unbroken, tmp_path, capsys
@@ -324,6 +330,7 @@ def test_a_run_with_a_link_for_a_folder_is_not_resumed(
     assert sorted(precious.iterdir()) == before
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("picture", ["curves", "confusion_matrix"])
 def test_a_picture_that_fails_costs_no_model(
     picture, config, unbroken, tmp_path, monkeypatch
@@ -343,6 +350,7 @@ def test_a_picture_that_fails_costs_no_model(
     assert [(folder / name).exists() for name in names] == [True, True, False]
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "name, value, goes_on",
     [("real_fake", 0.3, False), ("labels", 0.9, True), ("epochs", 9, True)],
@@ -425,6 +433,7 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(
     ]
 
 
+@pytest.mark.any_backend
 def test_a_second_signal_does_not_wait_for_the_step(config, tmp_path, at):
     def twice(model):
         send(signal.SIGINT)(model)
@@ -436,6 +445,7 @@ def test_a_second_signal_does_not_wait_for_the_step(config, tmp_path, at):
     assert stop.value.exit_code == 130
 
 
+@pytest.mark.any_backend
 def test_a_process_that_the_main_one_has_left_ends_with_one_line(
     config, tmp_path, at, monkeypatch, capsys
 ):
@@ -450,6 +460,7 @@ def test_a_process_that_the_main_one_has_left_ends_with_one_line(
     assert capsys.readouterr().err == "keras-ssgan: stopped by SIGINT\n"
 
 
+@pytest.mark.any_backend
 def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
     config, unbroken, tmp_path, at
 ):
@@ -490,6 +501,7 @@ def test_a_loss_that_is_nan_ends_the_run_and_keeps_the_last_good_state(
     assert newest == f"{saved}.ckpt"
 
 
+@pytest.mark.any_backend
 def test_a_collapse_ends_the_run_and_nothing_of_it_is_saved(
     config, tmp_path, monkeypatch, capsys
 ):
@@ -508,6 +520,7 @@ def test_a_collapse_ends_the_run_and_nothing_of_it_is_saved(
     assert newest.name == "000001-00000000.ckpt"
 
 
+@pytest.mark.any_backend
 def test_a_run_that_diverges_in_its_first_epoch_ends_there(
     config, tmp_path, monkeypatch, capsys
 ):
@@ -543,6 +556,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_one_line(
     assert_same_results(folder, unbroken)
 
 
+@pytest.mark.any_backend
 def test_a_folder_that_cannot_be_made_is_named_in_one_line(
     config, tmp_path, capsys, monkeypatch
 ):

@@ -28,7 +28,7 @@ from keras_ssgan import limits
 from keras_ssgan import runs
 from keras_ssgan import saving
 from keras_ssgan import text_files
-from keras_ssgan import training
+from keras_ssgan.config import read_config
 from keras_ssgan.errors import InputError
 
 pytestmark = pytest.mark.any_backend
@@ -118,7 +118,7 @@ def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.keras")
     assert_refused(datasets.load_idx, folder, match="lacks train-images")
     assert_refused(datasets.read_image, path, match="no regular file")
-    assert_refused(training.read_config, tmp_path, match="no run to resume")
+    assert_refused(read_config, tmp_path, match="no run to resume")
     assert_refused(
         saving.load_model, tmp_path / "pipe.keras", match="no regular file"
     )
@@ -397,9 +397,7 @@ def test_links_in_an_image_folder_are_followed_to_files_alone(tmp_path):
 )
 def test_a_hostile_config_is_damaged(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    assert_refused(
-        training.read_config, tmp_path, match="config.json is damaged"
-    )
+    assert_refused(read_config, tmp_path, match="config.json is damaged")
 
 
 def test_json_of_endless_objects_is_not_parsed():
@@ -428,7 +426,7 @@ def test_csv_of_endless_cells_is_not_read_to_its_end(line):
 def test_huge_json_is_not_parsed(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_JSON_BYTES", 1000)
     (tmp_path / "config.json").write_text(" " * 1000 + "{}")
-    assert_refused(training.read_config, tmp_path, match="more than 1,000 byt")
+    assert_refused(read_config, tmp_path, match="more than 1,000 byt")
     with pytest.raises(ValueError, match="more than 1,000 bytes"):
         text_files.parse_json(" " * 1001)
 

@@ -672,6 +672,7 @@ def test_a_slow_dataset_is_seen_to_be_waited_for():
     assert 0 <= shares[1] < shares[2] < 1
 
 
+@pytest.mark.any_backend
 def test_a_shard_that_is_gone_ends_a_run_with_one_line(
     shard_folder, tmp_path, capsys, monkeypatch
 ):
@@ -691,6 +692,7 @@ def test_a_shard_that_is_gone_ends_a_run_with_one_line(
     assert message.count("\n") == 1
 
 
+@pytest.mark.any_backend
 def test_a_run_from_shards_is_the_run_from_memory(shard_folder, tmp_path):
     arguments = ["train", "--dataset", str(shard_folder), "--preset", "tiny"]
     arguments += ["--labels", "60", "--epochs", "2", "--batch-size", "40"]

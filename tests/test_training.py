@@ -22,8 +22,10 @@ from keras_ssgan import datasets
 from keras_ssgan import runs
 from keras_ssgan import settings
 from keras_ssgan import training
+from keras_ssgan.config import Config
+from keras_ssgan.config import read_config
 from keras_ssgan.errors import InputError
-from keras_ssgan.training import Config
+from keras_ssgan.split import load_split
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_a_run_says_that_half_precision_is_slow(
 
 
 def test_training_sees_no_label_but_those_that_are_kept(config):
-    split = training.load_split(config)
+    split = load_split(config)
     # 60 of 120 labels are kept, 6 of each class; 1 of each is for validation.
     assert split.counts() == {
         "train_images": 110,
@@ -153,7 +155,7 @@ def test_images_of_zeros_and_ones_are_refused(npz, tmp_path):
 
     path = save_changed(npz, tmp_path / "scaled.npz", scale)
     with pytest.raises(InputError, match="is above 1 of 255; multiply them"):
-        training.load_split(small_config(path))
+        load_split(small_config(path))
 
 
 def test_images_of_which_the_networks_see_points_alone_are_warned_of(
@@ -163,10 +165,10 @@ def test_images_of_which_the_networks_see_points_alone_are_warned_of(
         for name in ("x_train", "x_test"):
             arrays[name] = arrays[name].repeat(2, axis=1)
 
-    training.load_split(small_config(npz))
+    load_split(small_config(npz))
     assert not caplog.text
     path = save_changed(npz, tmp_path / "large.npz", enlarge)
-    training.load_split(small_config(path))
+    load_split(small_config(path))
     assert "Of images of 16x8 the networks of tiny see" in caplog.text
 
 
@@ -176,16 +178,16 @@ def test_a_class_without_a_label_is_warned_of(npz, tmp_path, caplog):
             arrays[name] += 1
 
     path = save_changed(npz, tmp_path / "from_one.npz", number_from_one)
-    training.load_split(small_config(path))
+    load_split(small_config(path))
     assert "1 of the 11 classes, such as 0, have no labelled" in caplog.text
 
 
 def test_a_user_with_labels_alone_is_told_how_many_are_hidden(npz, caplog):
     caplog.set_level("INFO", "keras_ssgan")
     config = small_config(npz)
-    training.load_split(config)
+    load_split(config)
     assert "hidden" not in caplog.text
-    training.load_split(dataclasses.replace(config, labels=None))
+    load_split(dataclasses.replace(config, labels=None))
     # The preset keeps a fifth of 120.
     assert "96 of 120 labels are hidden, to compare" in caplog.text
 
@@ -229,10 +231,10 @@ def test_a_dataset_takes_no_more_memory_than_its_file_says(dtype, tmp_path):
     )
     config = Config(dataset=str(path), preset="tiny", validation=0.2)
     # What an import takes for good is not of the images.
-    training.load_split(dataclasses.replace(config, dataset="digits"))
+    load_split(dataclasses.replace(config, dataset="digits"))
     tracemalloc.start()
     try:
-        training.load_split(config)
+        load_split(config)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -251,14 +253,14 @@ def test_a_batch_has_the_presets_share_of_labels_unless_told(
     changed = dataclasses.replace(
         config, batch_size=batch_size, labeled_per_batch=given
     )
-    _, labels, weights = training.mix(changed, training.load_split(changed))[0]
+    _, labels, weights = training.mix(changed, load_split(changed))[0]
     # Nothing is known yet of those without a label.
     assert (len(labels), np.sum(weights > 0)) == (batch_size, labeled)
 
 
 def test_where_all_images_are_labelled_a_batch_is_too(config):
     changed = dataclasses.replace(config, labels=1.0)
-    _, labels = training.mix(changed, training.load_split(changed))[0]
+    _, labels = training.mix(changed, load_split(changed))[0]
     assert (labels >= 0).all()
 
 
@@ -269,7 +271,7 @@ def test_a_dataset_with_unlabelled_images_keeps_its_labels(npz, tmp_path):
     arrays["y_train"][40:] = -1
     path = tmp_path / "partly.npz"
     np.savez(path, **arrays)
-    split = training.load_split(Config(dataset=str(path), validation=0.0))
+    split = load_split(Config(dataset=str(path), validation=0.0))
     assert split.counts()["train_labels"] == 40
 
 
@@ -280,7 +282,7 @@ def test_labels_of_one_class_only_are_refused(npz, tmp_path):
     path = tmp_path / "one_class.npz"
     np.savez(path, **arrays)
     with pytest.raises(InputError, match="all labels are of class 4"):
-        training.load_split(Config(dataset=str(path)))
+        load_split(Config(dataset=str(path)))
 
 
 def test_a_run_writes_its_folder(finished):
@@ -351,7 +353,7 @@ def test_the_saved_classifier_is_calibrated_on_the_validation_images(
     folder, metrics = finished
     classifier = keras.saving.load_model(folder / "classifier.keras")
     gan = keras.saving.load_model(folder / "gan.keras")
-    images, labels = training.load_split(small_config(npz)).validation
+    images, labels = load_split(small_config(npz)).validation
     temperature = calibration.fit_temperature(
         labels, gan.predict(images, verbose=0)
     )
@@ -368,7 +370,7 @@ def test_history_has_one_row_per_epoch(finished):
 
 
 def test_the_baseline_learns_from_the_labelled_images(config):
-    split = training.load_split(config)
+    split = load_split(config)
     epochs = 300 // len(training.mix(config, split))
     config = dataclasses.replace(config, epochs=epochs)
     classifier = training.train_baseline(config, split)
@@ -399,15 +401,17 @@ def test_nothing_is_written_when_the_dataset_is_wrong(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.any_backend
 def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
     folder, _ = finished
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    config = training.read_config(copy, epochs=3, baseline=False)
+    config = read_config(copy, epochs=3, baseline=False)
     training.train(config, copy, resume=True, verbose=0)
     assert runs.read_history(copy)["epoch"] == [0, 1, 2]
 
 
+@pytest.mark.any_backend
 def test_a_run_is_resumed_where_its_dataset_has_been_moved_to(
     finished, npz, tmp_path
 ):
@@ -415,29 +419,30 @@ def test_a_run_is_resumed_where_its_dataset_has_been_moved_to(
     copy, moved = tmp_path / "copy", tmp_path / "moved.npz"
     shutil.copytree(folder, copy)
     shutil.copy(npz, moved)
-    config = training.read_config(copy, dataset=str(moved), baseline=False)
+    config = read_config(copy, dataset=str(moved), baseline=False)
     training.train(config, copy, resume=True, verbose=0)
-    assert training.read_config(copy).dataset == str(moved)
+    assert read_config(copy).dataset == str(moved)
 
 
 def test_resuming_with_other_settings_is_refused(finished):
     folder, _ = finished
     with pytest.raises(InputError, match="started with seed=3, not 4"):
-        training.train(training.read_config(folder, seed=4), folder, True, 0)
+        training.train(read_config(folder, seed=4), folder, True, 0)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"colour": "red"}'])
 def test_a_damaged_config_is_named(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match="config.json is damaged"):
-        training.read_config(tmp_path)
+        read_config(tmp_path)
 
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     with pytest.raises(InputError, match="no run to resume"):
-        training.read_config(tmp_path)
+        read_config(tmp_path)
 
 
+@pytest.mark.any_backend
 def test_tensorboard_reads_the_figures_of_every_epoch(config, tmp_path):
     folder = tmp_path / "run"
     training.train(config, folder, verbose=0, tensorboard=True)

@@ -120,7 +120,8 @@ def load(
         raise InputError(
             f"there is no dataset {str(source)!r}; give digits, mnist, an "
             ".npz file, a folder of IDX files, a folder of .npz shards, or a "
-            "folder of images with one sub-folder per class"
+            "folder of images with one sub-folder per class (or train/ and "
+            "test/ of such)"
         )
     return _numbered(load_idx(path), num_classes=10)
 
