@@ -494,10 +494,7 @@ class SemiSupervisedGAN(keras.Model):
                 f"latents have shape {np.shape(latents)}; pass (n, 1, 1, "
                 f"{self.latent_dim}), as sample_latents gives them"
             )
-        with distribution.undistributed():
-            images = self.generator.predict(
-                latents, batch_size=batch_size, verbose=0
-            )
+        images = _predict(self.generator, latents, batch_size)
         return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype("uint8")
 
     # === Training ===
@@ -810,10 +807,7 @@ class SemiSupervisedGAN(keras.Model):
         """Yields what a network makes of preprocessed images, in batches."""
         for start in range(0, len(images), batch_size):
             batch = self.preprocess(images[start : start + batch_size])
-            with distribution.undistributed():
-                yield network.predict(
-                    ops.convert_to_numpy(batch), batch_size, verbose=0
-                )
+            yield _predict(network, ops.convert_to_numpy(batch), batch_size)
 
     # === Testing ===
 
@@ -923,6 +917,18 @@ def _means(total, *parts):
 
 def _weighted_sum(weights, parts):
     return sum(w * part for w, part in zip(weights, parts, strict=True))
+
+
+def _predict(network, inputs, batch_size):
+    """What a network makes of an array, on one device."""
+    network.make_predict_function()
+    function = network.predict_function
+    network.predict_function = keeps_state(network, function)
+    try:
+        with distribution.undistributed():
+            return network.predict(inputs, batch_size, verbose=0)
+    finally:
+        network.predict_function = function
 
 
 @contextlib.contextmanager

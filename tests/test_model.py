@@ -750,6 +750,19 @@ def test_what_a_callback_has_done_before_is_kept(partly_labeled):
         assert_array_equal(weight, 1)
 
 
+def test_generating_that_is_stopped_costs_no_weight(monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    gan = new_gan()
+    expected = gan.generate(2, seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(gan.generator, "predict_function", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            gan.generate(2)
+    assert_array_equal(gan.generate(2, seed=0), expected)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
