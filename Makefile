@@ -15,7 +15,7 @@ test: .venv-test/installed
 	.venv-test/bin/ruff format --check .
 	-.venv-test/bin/python -m keras_ssgan.demo.vendor
 	.venv-test/bin/mypy
-	$(MAKE) --jobs=2 --output-sync=target $(TESTS:%=test-%)
+	$(MAKE) --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%)
 
 test-%: .venv-test/installed
 	KERAS_BACKEND=$* .venv-test/bin/python -m pytest -m 'not any_backend'

@@ -916,7 +916,9 @@ def _means(total, *parts):
 
 
 def _weighted_sum(weights, parts):
-    return sum(w * part for w, part in zip(weights, parts, strict=True))
+    # A chain of additions TensorFlow would order anew each time it compiles,
+    # and a run that is resumed would log another last digit.
+    return ops.sum(ops.stack(parts) * np.array(weights, "float32"))
 
 
 def _predict(network, inputs, batch_size):

@@ -115,13 +115,8 @@ def train(
     boards = [_tensorboard(folder / "tensorboard")] if tensorboard else []
     if resume:
         check_same_run(config, read_config(folder))
-    elif folder.exists() and not files.is_empty(folder):
-        raise InputError(
-            f"{folder} exists already; choose another output folder, or "
-            "continue its run with --resume"
-        )
     else:
-        _check_outside(folder, config.dataset)
+        _check_new_folder(folder, config.dataset)
     split = load_split(config)
     counts = split.counts()
     _logger.info(
@@ -142,16 +137,16 @@ def train(
         with _resumable(folder):
             start = time.perf_counter()
             trainer = _Trainer(
-                config,
-                folder,
-                gan,
-                split,
-                Checkpoints(
+                config=config,
+                folder=folder,
+                gan=gan,
+                split=split,
+                checkpoints=Checkpoints(
                     folder / "checkpoints", _arrays(split.pseudo_labels)
                 ),
-                checkpoint_every,
-                boards,
-                verbose,
+                checkpoint_every=checkpoint_every,
+                boards=boards,
+                verbose=verbose,
             )
             progress = trainer.start(
                 Progress(
@@ -553,8 +548,13 @@ def score(
     )
 
 
-def _check_outside(folder, dataset):
-    """Refuses a run that would be taken for images of its own dataset."""
+def _check_new_folder(folder, dataset):
+    """Refuses a folder that is in use, or is part of a folder of images."""
+    if folder.exists() and not files.is_empty(folder):
+        raise InputError(
+            f"{folder} exists already; choose another output folder, or "
+            "continue its run with --resume"
+        )
     path = Path(dataset)
     if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
         raise InputError(
