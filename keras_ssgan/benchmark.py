@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_ssgan import backends
 from keras_ssgan import settings
+from keras_ssgan.errors import InputError
 from keras_ssgan.workers import Worker
 
 _logger = logging.getLogger(__name__)
@@ -105,10 +106,16 @@ def compare(
         60,000 images; and `spread`, the shortest turn over the longest.
 
     Raises:
-        InputError: If there is no such preset, backend or dtype here.
+        InputError: If there is no such preset, backend or dtype here, or no
+            room in a batch for an unlabelled image.
     """
     known = settings.get_preset(preset)
     batch_size = batch_size or known.batch_size
+    if batch_size <= (known.labeled_per_batch(batch_size) or 0):
+        raise InputError(
+            f"batch_size is {batch_size}; give one with room for labelled and "
+            "unlabelled images, such as 64"
+        )
     names = backends.installed() if names is None else names
     for name in names:
         backends.check_known(name)

@@ -937,8 +937,9 @@ def _print_json_lines(files, names, probabilities):
 
 
 def _print_csv(files, names, probabilities):
-    # A file name that is no UTF-8 comes out byte for byte.
-    sys.stdout.reconfigure(errors="surrogateescape")
+    # Whatever the terminal has: names of classes are UTF-8, and a file name
+    # that is not comes out byte for byte.
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "class", "probability", *names])
     for file, row in zip(files, probabilities, strict=True):

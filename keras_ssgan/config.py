@@ -97,9 +97,9 @@ def read_config(folder: PathLike, **changes: Any) -> Config:
     try:
         settings = text_files.read_json_object(path)
         _check_settings(settings)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder} holds no run to resume; it has no {path.name}"
+            f"{folder} holds no run; it has no {path.name}"
         ) from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None

@@ -247,6 +247,11 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write to")
     files = [path.name + suffix for f in formats for suffix in _SUFFIXES[f]]
+    if path.name in ("", ".."):
+        raise InputError(
+            f"{path} is a folder; give what the names of the files begin with, "
+            f"such as {path / 'digits'}"
+        )
     for target in (path.parent / name for name in files):
         if target.exists() and not overwrite:
             raise InputError(

@@ -918,7 +918,8 @@ def _means(total, *parts):
 def _weighted_sum(weights, parts):
     # A chain of additions TensorFlow would order anew each time it compiles,
     # and a run that is resumed would log another last digit.
-    return ops.sum(ops.stack(parts) * np.array(weights, "float32"))
+    weighted = [w * part for w, part in zip(weights, parts, strict=True)]
+    return ops.sum(ops.stack(weighted))
 
 
 def _predict(network, inputs, batch_size):

@@ -54,10 +54,18 @@ def load_classifier(path: PathLike) -> keras.Model:
         Functional `keras.Model`, as `SemiSupervisedGAN.classifier` gives it.
 
     Raises:
-        InputError: If there is no such model.
+        InputError: If there is no such model, or it is of another kind.
     """
     model = _load(path, "classifier.keras")
-    return model.classifier() if isinstance(model, SemiSupervisedGAN) else model
+    if isinstance(model, SemiSupervisedGAN):
+        return model.classifier()
+    # Others may give anything, and take images that were scaled before.
+    if "preprocessor" not in {layer.name for layer in model.layers}:
+        raise InputError(
+            f"{path} is neither a GAN nor the classifier of one; give the "
+            "run's folder, its gan.keras or its classifier.keras"
+        )
+    return model
 
 
 def temperature_of(classifier: keras.Model) -> float:
@@ -349,8 +357,8 @@ def resume_command(folder: PathLike) -> str:
     """
     backend = keras.backend.backend()
     return (
-        f"keras-ssgan train --resume --backend {backend} --output "
-        f"{shlex.quote(str(folder))}"
+        f"keras-ssgan train --resume --backend {backend} "
+        f"--output={shlex.quote(str(folder))}"
     )
 
 
@@ -395,7 +403,8 @@ def _read_metrics(path):
 def _load(path, name):
     path = Path(path)
     if path.is_dir():
-        if is_run(path) and not (path / name).exists():
+        # Without its results, the names of its classes would be missing.
+        if is_run(path) and not (path / "metrics.json").exists():
             raise InputError(
                 f"{path} holds a run that has not ended; finish it with: "
                 f"{resume_command(path)}"

@@ -183,13 +183,15 @@ def train(
                 "keras_ssgan": keras_ssgan.__version__,
             },
         }
+        # First: nothing that fails later should cost the models.
+        _write_models(folder, gan, classifier)
         if config.baseline:
             _logger.info(
                 "Now the same network on the labelled images alone, quietly"
             )
             baseline = train_baseline(config, split)
             metrics["baseline"] = score(baseline, split.test, verbose)
-        _write_results(folder, gan, classifier, metrics)
+        _write_results(folder, metrics)
     return metrics
 
 
@@ -563,15 +565,18 @@ def _check_new_folder(folder, dataset):
         )
 
 
-def _write_results(folder, gan, classifier, metrics):
+def _write_models(folder, gan, classifier):
+    # Unlike the checkpoint, `gan` has the moving average for weights by now.
+    for name, model in (("gan.keras", gan), ("classifier.keras", classifier)):
+        with files.replacing(folder / name) as temporary:
+            model.save(temporary)
+
+
+def _write_results(folder, metrics):
     def write(name, save):
         with files.replacing(folder / name) as temporary:
             save(temporary)
 
-    # First: no picture that fails should cost the models. Unlike the
-    # checkpoint, `gan` has the moving average for weights by now.
-    write("gan.keras", gan.save)
-    write("classifier.keras", classifier.save)
     animation.training(folder / "samples", folder / "training.gif")
     write("curves.png", plotting.curves(runs.read_history(folder)).save)
     confusion = plotting.confusion_matrix(

@@ -116,6 +116,7 @@ def test_a_run_is_as_long_as_its_passes_over_the_unlabeled_images(
         (["--preset", "huge"], "preset 'huge' is unknown"),
         (["--backends", "jax,theano"], "backend 'theano' is unknown"),
         (["--backends", "torch", "--dtypes", "int8"], "dtype 'int8' cannot"),
+        (["--batch-size", "1"], "room for labelled and unlabelled images"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(words, message, capsys):

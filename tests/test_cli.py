@@ -255,7 +255,7 @@ def test_train_does_not_touch_an_existing_folder(run, npz, capsys):
         (["--labels", "1.5"], "a share lies in"),
         (["--labels", "4000"], "there are 40"),
         (["--labels", "0.5", "--labeled-per-batch", "64"], "is 64 of a batch"),
-        (["--resume"], "no run to resume"),
+        (["--resume"], "holds no run"),
     ],
 )
 def test_train_refuses_what_cannot_be(
@@ -519,6 +519,35 @@ def test_csv_keeps_the_bytes_of_a_file_name(monkeypatch):
     stdout.flush()
     line = stdout.buffer.getvalue().splitlines()[1]
     assert line == b"scan\xff.png,b,0.750000,0.250000,0.750000"
+
+
+def test_csv_is_utf_8_whatever_the_terminal_has(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    cli._print_csv(["1.png"], ["猫", "犬"], np.array([[0.25, 0.75]]))
+    stdout.flush()
+    head, line = stdout.buffer.getvalue().decode("utf-8").splitlines()
+    assert head == "file,class,probability,猫,犬"
+    assert line.startswith("1.png,犬,")
+
+
+@pytest.mark.parametrize("outputs", ["scores", "two"])
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export"])
+def test_a_model_of_another_kind_is_no_classifier(
+    command, outputs, drawings, tmp_path, capsys
+):
+    images = keras.Input((8, 8))
+    scores = keras.layers.Dense(10)(keras.layers.Flatten()(images))
+    path = tmp_path / "other.keras"
+    outputs = scores if outputs == "scores" else [scores, scores]
+    keras.Model(images, outputs).save(path)
+    arguments = [command, path]
+    if command == "predict":
+        arguments.append(drawings)
+    if command == "export":
+        arguments += ["--output", tmp_path / "exported"]
+    message = _fails_with_one_line(arguments, capsys)
+    assert "neither a GAN nor the classifier of one" in message
 
 
 def test_csv_quotes_a_file_name_with_a_comma(run, drawings, capsys):

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import hashlib
 import io
@@ -599,6 +600,27 @@ def test_classes_may_be_called_train_and_test(tmp_path):
         data = datasets.load(tmp_path)
     assert data.class_names == ["test", "train"]
     assert (len(data.x_train), len(data.x_test)) == (16, 4)
+
+
+def test_a_class_folder_that_means_no_label_is_refused(tmp_path):
+    _save_folder(tmp_path, classes=["1", "-1"])
+    message = _refusal(datasets.load, tmp_path)
+    assert "class folder -1, which means no label" in message
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
+    _save_folder(tmp_path)
+    _save_image(tmp_path / "unlabeled" / "more" / "0.png", 1)
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="more"):
+        datasets.load(tmp_path)
 
 
 def test_an_unfit_split_folder_is_refused(tmp_path):

@@ -476,6 +476,16 @@ def test_a_network_is_not_taken_for_a_classifier(gan, tmp_path):
 
 
 @pytest.mark.any_backend
+@pytest.mark.parametrize("path", [".", ".."])
+def test_a_folder_is_no_beginning_of_a_name(path, gan, tmp_path, monkeypatch):
+    (tmp_path / "within").mkdir()
+    monkeypatch.chdir(tmp_path / "within")
+    with pytest.raises(ks.InputError, match="is a folder; give what"):
+        ks.export.export_classifier(gan, path, "keras")
+    assert _left_in(tmp_path) == ["within"]
+
+
+@pytest.mark.any_backend
 def test_a_folder_that_is_not_there_is_named(gan, tmp_path):
     with pytest.raises(ks.InputError, match="there is no folder .*nowhere"):
         ks.export.export_classifier(gan, tmp_path / "nowhere" / "model")

@@ -331,23 +331,35 @@ def test_a_run_with_a_link_for_a_folder_is_not_resumed(
 
 
 @pytest.mark.any_backend
-@pytest.mark.parametrize("picture", ["curves", "confusion_matrix"])
-def test_a_picture_that_fails_costs_no_model(
-    picture, config, unbroken, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        (plotting, "curves"),
+        (plotting, "confusion_matrix"),
+        (training, "train_baseline"),
+    ],
+)
+def test_what_fails_after_the_training_costs_no_model(
+    module, name, config, unbroken, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"
     shutil.copytree(unbroken, folder)
-    names = ("gan.keras", "classifier.keras", "metrics.json")
-    for name in names:
-        (folder / name).unlink()
+    results = ("gan.keras", "classifier.keras", "metrics.json")
+    for result in results:
+        (folder / result).unlink()
 
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(plotting, picture, fail)
+    monkeypatch.setattr(module, name, fail)
+    config = dataclasses.replace(config, baseline=True)
     with pytest.raises(MemoryError):
         training.train(config, folder, resume=True, verbose=0)
-    assert [(folder / name).exists() for name in names] == [True, True, False]
+    assert [(folder / result).exists() for result in results] == [
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.any_backend

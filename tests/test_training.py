@@ -438,7 +438,7 @@ def test_a_damaged_config_is_named(content, tmp_path):
 
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
-    with pytest.raises(InputError, match="no run to resume"):
+    with pytest.raises(InputError, match="holds no run"):
         read_config(tmp_path)
 
 

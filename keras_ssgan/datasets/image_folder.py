@@ -169,6 +169,11 @@ def _class_names(path):
                 f"{path} has a class folder {ascii(name)}, with control "
                 "characters or bytes that are no UTF-8; rename it"
             )
+    if "-1" in names:
+        raise InputError(
+            f"{path} has a class folder -1, which means no label elsewhere; "
+            "rename it, to unlabeled if it is of images without one"
+        )
     if all(name.isdecimal() for name in names):
         names.sort(key=int)
     return names
@@ -389,7 +394,11 @@ def _list_files(folder, within):
         Names of the files, sorted, and of the folders that were left out.
     """
     names = []
-    for root, folders, files in os.walk(folder):
+
+    def fail(error):
+        raise error
+
+    for root, folders, files in os.walk(folder, onerror=fail):
         prefix = os.path.relpath(root, folder) if root != str(folder) else ""
         names += [
             os.path.join(prefix, name)
