@@ -435,8 +435,8 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(
     backend = keras.backend.backend()
     assert error == (
         f"keras-ssgan: stopped by {number.name} after 1 epochs and 1 steps; go "
-        f"on with: keras-ssgan train --resume --backend {backend} --output "
-        f"'{folder}'\n"
+        f"on with: keras-ssgan train --resume --backend {backend} "
+        f"--output='{folder}'\n"
     )
     names = [path.name for path in (folder / "checkpoints").iterdir()]
     assert "000001-00000001.ckpt" in names
