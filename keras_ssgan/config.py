@@ -91,7 +91,8 @@ def read_config(folder: PathLike, **changes: Any) -> Config:
         A `Config`.
 
     Raises:
-        InputError: If the folder holds no run, or a damaged one.
+        InputError: If the folder holds no run, or one whose settings are
+            damaged or cannot be read.
     """
     path = Path(folder) / "config.json"
     try:
@@ -101,6 +102,9 @@ def read_config(folder: PathLike, **changes: Any) -> Config:
         raise InputError(
             f"{folder} holds no run; it has no {path.name}"
         ) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path} cannot be read: {reason}") from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
     return Config(**{**settings, **changes})

@@ -404,7 +404,8 @@ def _load(path, name):
     path = Path(path)
     if path.is_dir():
         # Without its results, the names of its classes would be missing.
-        if is_run(path) and not (path / "metrics.json").exists():
+        ended = (path / name).exists() and (path / "metrics.json").exists()
+        if is_run(path) and not ended:
             raise InputError(
                 f"{path} holds a run that has not ended; finish it with: "
                 f"{resume_command(path)}"

@@ -118,7 +118,7 @@ def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.keras")
     assert_refused(datasets.load_idx, folder, match="lacks train-images")
     assert_refused(datasets.read_image, path, match="no regular file")
-    assert_refused(read_config, tmp_path, match="holds no run")
+    assert_refused(read_config, tmp_path, match="no regular file")
     assert_refused(
         saving.load_model, tmp_path / "pipe.keras", match="no regular file"
     )
