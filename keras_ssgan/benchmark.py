@@ -111,7 +111,7 @@ def compare(
     """
     known = settings.get_preset(preset)
     batch_size = batch_size or known.batch_size
-    if batch_size <= (known.labeled_per_batch(batch_size) or 0):
+    if _unlabeled_per_batch(known, batch_size) < 1:
         raise InputError(
             f"batch_size is {batch_size}; give one with room for labelled and "
             "unlabelled images, such as 64"
@@ -161,7 +161,7 @@ def summarize(
     seconds, batch_size = timing["seconds"], timing["batch_size"]
     step = statistics.median(seconds) / steps
     # An epoch is one pass over the unlabelled images.
-    unlabeled = batch_size - (preset.labeled_per_batch(batch_size) or 0)
+    unlabeled = _unlabeled_per_batch(preset, batch_size)
     run = preset.epochs * math.ceil(_IMAGES / unlabeled)
     return {
         **timing,
@@ -170,3 +170,7 @@ def summarize(
         "run_minutes": run * step / 60,
         "spread": min(seconds) / max(seconds),
     }
+
+
+def _unlabeled_per_batch(preset, batch_size):
+    return batch_size - (preset.labeled_per_batch(batch_size) or 0)

@@ -57,6 +57,7 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.model import takes_raw_images
 from keras_ssgan.types import PathLike
 
 _SUFFIXES = {
@@ -142,7 +143,7 @@ def export_classifier(
     """
     if isinstance(model, SemiSupervisedGAN):
         model = model.classifier()
-    if "preprocessor" not in {layer.name for layer in model.layers}:
+    if not takes_raw_images(model):
         raise InputError(
             f"{model.name} is neither a GAN nor the classifier of one; pass "
             "gan.classifier()"

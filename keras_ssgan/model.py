@@ -910,6 +910,18 @@ class SemiSupervisedGAN(keras.Model):
             variable.assign(store[f"random_state_{i}"])
 
 
+def takes_raw_images(model: keras.Model) -> bool:
+    """Whether a model prepares its images itself.
+
+    Args:
+        model: Functional `keras.Model`.
+
+    Returns:
+        bool; `True` for what `SemiSupervisedGAN.classifier` gives.
+    """
+    return "preprocessor" in {layer.name for layer in model.layers}
+
+
 def _means(total, *parts):
     names = [total, *(f"{total}_{part}" for part in parts)]
     return [keras.metrics.Mean(name) for name in names]

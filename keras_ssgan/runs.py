@@ -19,6 +19,7 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
+from keras_ssgan.model import takes_raw_images
 from keras_ssgan.types import PathLike
 
 # What a run's results say of its images.
@@ -59,8 +60,8 @@ def load_classifier(path: PathLike) -> keras.Model:
     model = _load(path, "classifier.keras")
     if isinstance(model, SemiSupervisedGAN):
         return model.classifier()
-    # Others may give anything, and take images that were scaled before.
-    if "preprocessor" not in {layer.name for layer in model.layers}:
+    # Others may give anything.
+    if not takes_raw_images(model):
         raise InputError(
             f"{path} is neither a GAN nor the classifier of one; give the "
             "run's folder, its gan.keras or its classifier.keras"

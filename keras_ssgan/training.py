@@ -183,8 +183,10 @@ def train(
                 "keras_ssgan": keras_ssgan.__version__,
             },
         }
-        # First: nothing that fails later should cost the models.
-        _write_models(folder, gan, classifier)
+        # First: nothing that fails later should cost the models. Unlike the
+        # checkpoint, `gan` has the moving average for weights by now.
+        _write(folder / "gan.keras", gan.save)
+        _write(folder / "classifier.keras", classifier.save)
         if config.baseline:
             _logger.info(
                 "Now the same network on the labelled images alone, quietly"
@@ -565,23 +567,18 @@ def _check_new_folder(folder, dataset):
         )
 
 
-def _write_models(folder, gan, classifier):
-    # Unlike the checkpoint, `gan` has the moving average for weights by now.
-    for name, model in (("gan.keras", gan), ("classifier.keras", classifier)):
-        with files.replacing(folder / name) as temporary:
-            model.save(temporary)
+def _write(path, save):
+    with files.replacing(path) as temporary:
+        save(temporary)
 
 
 def _write_results(folder, metrics):
-    def write(name, save):
-        with files.replacing(folder / name) as temporary:
-            save(temporary)
-
     animation.training(folder / "samples", folder / "training.gif")
-    write("curves.png", plotting.curves(runs.read_history(folder)).save)
+    curves = plotting.curves(runs.read_history(folder))
+    _write(folder / "curves.png", curves.save)
     confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]
     )
-    write("confusion.png", confusion.save)
+    _write(folder / "confusion.png", confusion.save)
     # Last: where it stands, the run is complete.
     files.write_json(folder / "metrics.json", metrics)
