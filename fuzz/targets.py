@@ -203,7 +203,30 @@ def _parse_metrics(content, folder):
 
     (folder / "metrics.json").write_bytes(content)
     runs.load_class_names(folder, 2)
-    runs.load_digit_format(folder)
+    runs.image_reader(folder)
+
+
+def _facts_seeds():
+    """Archives of what a model file says beside its model."""
+    from keras_ssgan import facts
+
+    seeds = []
+    for metrics in map(json.loads, _metrics_seeds()):
+        names = metrics.pop("class_names", [])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            facts.append(path, names, metrics)
+            seeds.append(path.read_bytes())
+    return seeds
+
+
+def _parse_facts(content, folder):
+    from keras_ssgan import runs
+
+    path = folder / "model.keras"
+    path.write_bytes(content)
+    runs.load_class_names(path, 2)
+    runs.image_reader(path)
 
 
 def _history_seeds():
@@ -430,6 +453,7 @@ TARGETS = {
     ),
     "config": Target(_config_seeds, _parse_config),
     "metrics": Target(_metrics_seeds, _parse_metrics),
+    "facts": Target(_facts_seeds, _parse_facts),
     "history": Target(_history_seeds, _parse_history),
     "sample_grid": Target(lambda: _image_seeds("PNG"), _parse_sample, 0.2),
     "checkpoint": Target(_checkpoint_seeds, _parse_checkpoint, 0.2),

@@ -288,6 +288,12 @@ def _predict(arguments):
             f"{path} takes images in colour, and predict reads them in grey; "
             "load it with keras.saving.load_model"
         )
+    if path != shipped.CLASSIFIER and not runs.load_image_format(path):
+        _logger.info(
+            "%s does not say what images it is for: MNIST's are assumed; name "
+            "the folder of its run instead",
+            path,
+        )
     read = datasets.read_image if arguments.as_is else runs.image_reader(path)
     files, pixels, exit_code = [], [], 0
     for file in datasets.find_images(images):

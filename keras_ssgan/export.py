@@ -30,7 +30,8 @@ The names of the classes are in a file `labels.txt`, one a line: within `.keras`
 and `.tflite`, which open as zip files; in SavedModel's `assets.extra/`; in
 `.pt2` as one of the `extra_files` of `torch.export.load`. ONNX has them as JSON
 in its `metadata_props`, OpenVINO as `model_info/labels` in its `rt_info`.
-Beside them, ONNX has what is given as `metadata`.
+Beside them, ONNX has what is given as `metadata`, and `.keras` as JSON in its
+file `images.json`.
 """
 
 import importlib.util
@@ -41,7 +42,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import zipfile
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -53,6 +53,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssgan import checks
+from keras_ssgan import facts
 from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
@@ -117,10 +118,11 @@ def export_classifier(
             size.
         labels: Integers `(n,)`, the classes of `samples`.
         overwrite: Whether files that are there already are replaced.
-        metadata: Dict of what else ONNX's `metadata_props` say, as JSON. The
-            demo prepares drawings by what it says of the images that the model
-            learnt from: `image_size`, `[height, width]`, `ink_size`,
-            `ink_by_mass` and `light_paper` (see `datasets.find_digit_format`).
+        metadata: Dict of what else `.keras` and ONNX's `metadata_props` say,
+            as JSON. `keras-ssgan predict` and the demo prepare images by what
+            it says of those that the model learnt from: `image_size`,
+            `[height, width]`, `ink_size`, `ink_by_mass` and `light_paper` (see
+            `datasets.find_digit_format`).
 
     Returns:
         Dict from format to a dict of `path`, `max_difference` of a
@@ -280,7 +282,7 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
             tolerances,
         )
         copy.save(job["source"])
-        _append_labels(job["source"], job)
+        facts.append(job["source"], job["labels"], job["metadata"])
         if "keras" in formats:
             shutil.copy(job["source"], new / f"{path.name}.keras")
         _convert(job, backends, folder)
@@ -540,15 +542,6 @@ def _axes(tensor):
     return [size or names[axis] for axis, size in enumerate(tensor.shape)]
 
 
-def _labels_file(job):
-    return "".join(f"{name}\n" for name in job["labels"])
-
-
-def _append_labels(path, job):
-    with zipfile.ZipFile(path, "a") as file:
-        file.writestr("labels.txt", _labels_file(job))
-
-
 def _convert_erfc(graph, node, **_):
     """TensorFlow's gelu has an `Erfc`, which tf2onnx does not know."""
     from tf2onnx import utils
@@ -611,13 +604,13 @@ def _write_saved_model(model, path, job):
     _keras_export(model, path, "tf_saved_model")
     (Path(path) / "assets.extra").mkdir()
     (Path(path) / "assets.extra" / "labels.txt").write_text(
-        _labels_file(job), encoding="utf-8"
+        facts.format_labels(job["labels"]), encoding="utf-8"
     )
 
 
 def _write_litert(model, path, job, **kwargs):
     _keras_export(model, path, "litert", job["image_size"], **kwargs)
-    _append_labels(path, job)
+    facts.append(path, job["labels"], {})
 
 
 def _write_litert_int8(model, path, job):
@@ -637,7 +630,9 @@ def _write_torch(model, path, job):
         # It tells the paths of the machine that exports.
         node.meta.pop("stack_trace", None)
     torch.export.save(
-        program, path, extra_files={"labels.txt": _labels_file(job)}
+        program,
+        path,
+        extra_files={"labels.txt": facts.format_labels(job["labels"])},
     )
 
 

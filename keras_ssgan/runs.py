@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_ssgan import datasets
+from keras_ssgan import facts
 from keras_ssgan import limits
 from keras_ssgan import saving
 from keras_ssgan import text_files
@@ -162,15 +163,15 @@ def load_class_names(path: PathLike, num_classes: int) -> list[str]:
         InputError: If the run's results are damaged.
     """
     default = [str(label) for label in range(num_classes)]
-    names = _read_metrics(path).get("class_names", default)
+    names = _read_facts(path).get("class_names", default)
     if (
         not isinstance(names, list)
         or len(names) != num_classes
         or not all(map(_is_name, names))
     ):
         raise InputError(
-            f"{path} does not name its {num_classes} classes; its metrics.json "
-            "is damaged"
+            f"{path} does not name its {num_classes} classes; its labels.txt "
+            "or metrics.json is damaged"
         )
     return names
 
@@ -179,12 +180,12 @@ def load_fingerprint(path: PathLike) -> str | None:
     """That of the dataset of a run (`datasets.Dataset.fingerprint`).
 
     Args:
-        path: Folder of a run, or a `.keras` file.
+        path: Folder of a run.
 
     Returns:
         str; `None` where it is not known.
     """
-    return _read_metrics(path).get("dataset_fingerprint")
+    return _read_metrics(Path(path)).get("dataset_fingerprint")
 
 
 def _is_name(name):
@@ -226,8 +227,8 @@ def load_image_format(path: PathLike) -> dict[str, Any]:
     Returns:
         Dict of those of `IMAGE_FORMAT` that are known.
     """
-    metrics = _read_metrics(path)
-    return {name: metrics[name] for name in IMAGE_FORMAT if name in metrics}
+    known = _read_facts(path)
+    return {name: known[name] for name in IMAGE_FORMAT if name in known}
 
 
 def complete_image_format(
@@ -297,33 +298,6 @@ def _is_size(value):
     )
 
 
-def load_digit_format(path: PathLike) -> datasets.DigitFormat | None:
-    """How digits lie in the images of a run.
-
-    Args:
-        path: Folder of a run, or a `.keras` file.
-
-    Returns:
-        `datasets.DigitFormat`, MNIST's where it is not known; `None` where
-        images are to be left as they are.
-
-    Raises:
-        InputError: If the run's results are damaged.
-    """
-    return _digit_format(complete_image_format(load_image_format(path), path))
-
-
-def _digit_format(known):
-    if known["ink_size"] is None:
-        return None
-    return datasets.DigitFormat(
-        tuple(known["image_size"]),
-        tuple(known["ink_size"]),
-        known["ink_by_mass"],
-        known["light_paper"],
-    )
-
-
 def image_reader(path: PathLike) -> Callable[[PathLike], np.ndarray]:
     """How to read images as those that a run learnt from.
 
@@ -339,12 +313,16 @@ def image_reader(path: PathLike) -> Callable[[PathLike], np.ndarray]:
         InputError: If the run's results are damaged.
     """
     known = complete_image_format(load_image_format(path), path)
-    digit_format = _digit_format(known)
-    if digit_format is not None:
-        return functools.partial(datasets.read_digit, digit_format=digit_format)
-    return functools.partial(
-        datasets.read_image, image_size=tuple(known["image_size"])
+    image_size = tuple(known["image_size"])
+    if known["ink_size"] is None:
+        return functools.partial(datasets.read_image, image_size=image_size)
+    digit_format = datasets.DigitFormat(
+        image_size,
+        tuple(known["ink_size"]),
+        known["ink_by_mass"],
+        known["light_paper"],
     )
+    return functools.partial(datasets.read_digit, digit_format=digit_format)
 
 
 def resume_command(folder: PathLike) -> str:
@@ -387,12 +365,20 @@ def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
     return probabilities
 
 
-def _read_metrics(path):
-    """The results of a run, or of the one whose folder a model lies in."""
+def _read_facts(path):
+    """What is known of a run, or of the one that a model file is of."""
     path = Path(path)
-    if not path.is_dir() and is_run(path.parent):
-        path = path.parent
-    path /= "metrics.json"
+    if path.is_dir():
+        return _read_metrics(path)
+    known = facts.read(path)
+    # Files of earlier versions say nothing, but may lie in their run.
+    if not known and is_run(path.parent):
+        known = _read_metrics(path.parent)
+    return known
+
+
+def _read_metrics(folder):
+    path = folder / "metrics.json"
     if not path.exists():
         return {}
     try:

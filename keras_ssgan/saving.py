@@ -22,6 +22,7 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 from keras.src.saving.serialization_lib import SafeModeScope
 
 from keras_ssgan import allowed
+from keras_ssgan import facts
 from keras_ssgan import limits
 from keras_ssgan import model  # noqa: F401 Its classes have to be registered.
 from keras_ssgan import text_files
@@ -30,7 +31,7 @@ from keras_ssgan.types import PathLike
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.weights.h5"
-_FILES = (_CONFIG, _WEIGHTS, "metadata.json", "labels.txt")
+_FILES = (_CONFIG, _WEIGHTS, "metadata.json", *facts.MEMBERS)
 # Those of Keras' own values in a config that hold numbers.
 _ARRAYS = ("__numpy__", "__tensor__")
 _VALUES = ("__bytes__", "__ellipsis__", "__keras_tensor__", "__slice__")

@@ -23,6 +23,7 @@ from keras_ssgan import callbacks
 from keras_ssgan import datasets
 from keras_ssgan import distribution
 from keras_ssgan import evaluation
+from keras_ssgan import facts
 from keras_ssgan import files
 from keras_ssgan import losses
 from keras_ssgan import plotting
@@ -169,11 +170,12 @@ def train(
                 "calibrated"
             )
         classifier = _calibrated_classifier(gan, split)
+        image_format = runs.describe_images(some_images)
         metrics = {
             "class_names": split.class_names,
             "dataset_fingerprint": split.fingerprint,
             "images": counts,
-            **runs.describe_images(some_images),
+            **image_format,
             "test": score(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
             "waiting_share": waiting_share,
@@ -185,8 +187,10 @@ def train(
         }
         # First: nothing that fails later should cost the models. Unlike the
         # checkpoint, `gan` has the moving average for weights by now.
-        _write(folder / "gan.keras", gan.save)
-        _write(folder / "classifier.keras", classifier.save)
+        for name, model in ("gan", gan), ("classifier", classifier):
+            with files.replacing(folder / f"{name}.keras") as temporary:
+                model.save(temporary)
+                facts.append(temporary, split.class_names, image_format)
         if config.baseline:
             _logger.info(
                 "Now the same network on the labelled images alone, quietly"

@@ -378,6 +378,14 @@ def drawings(tmp_path):
     return folder
 
 
+@pytest.fixture
+def unknown(run, tmp_path):
+    """A classifier as Keras saves it, without a word about its images."""
+    path = tmp_path / "unknown.keras"
+    keras.saving.load_model(run / "classifier.keras").save(path)
+    return path
+
+
 def _predict(run, *arguments):
     """Runs `predict`, which should succeed."""
     arguments = ["predict", run, *arguments]
@@ -394,16 +402,29 @@ def _predict(run, *arguments):
             [],
             functools.partial(datasets.read_image, image_size=(8, 8)),
         ),
-        # Away from its run, nobody knows.
-        ("alone.keras", [], datasets.read_digit),
-        ("alone.keras", ["--as-is"], datasets.read_image),
+        # So do its files, wherever they are.
+        (
+            "moved.keras",
+            [],
+            functools.partial(datasets.read_image, image_size=(8, 8)),
+        ),
+        # What Keras has saved does not say.
+        ("unknown.keras", [], datasets.read_digit),
+        ("unknown.keras", ["--as-is"], datasets.read_image),
+        # As earlier versions wrote it.
+        (
+            "run/unknown.keras",
+            [],
+            functools.partial(datasets.read_image, image_size=(8, 8)),
+        ),
     ],
 )
 def test_predict_normalises_as_the_run_or_for_mnist_unless_told_not_to(
-    model, option, read, run, drawings, tmp_path, capsys
+    model, option, read, run, unknown, drawings, tmp_path, capsys
 ):
     shutil.copytree(run, tmp_path / "run")
-    shutil.copy(run / "classifier.keras", tmp_path / "alone.keras")
+    shutil.copy(run / "classifier.keras", tmp_path / "moved.keras")
+    shutil.copy(unknown, tmp_path / "run")
     _predict(tmp_path / model, drawings, "--json", *option)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     files = sorted(drawings.iterdir())
@@ -413,6 +434,16 @@ def test_predict_normalises_as_the_run_or_for_mnist_unless_told_not_to(
         expected = classifier.predict(read(file)[None], verbose=0)[0]
         shares = list(row["probabilities"].values())
         np.testing.assert_allclose(shares, expected, atol=1e-5)
+
+
+def test_a_model_that_does_not_say_what_images_it_is_for_is_named(
+    run, unknown, drawings, tmp_path, caplog
+):
+    known = shutil.copy(run / "classifier.keras", tmp_path)
+    _predict(known, drawings)
+    assert "does not say" not in caplog.text
+    _predict(unknown, drawings)
+    assert f"{unknown} does not say what images it is for" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["classifier.keras", ""])
@@ -442,12 +473,11 @@ def test_predict_normalises_as_the_digits_of_the_run(
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--quiet"])
 def test_predict_answers_what_is_readable_and_names_the_rest(
-    option, run, drawings, tmp_path, capsys
+    option, unknown, drawings, tmp_path, capsys
 ):
     Image.new("L", (9, 9), "white").save(drawings / "blank.png")
     (drawings / "2.5.png").write_bytes(b"no image")
-    model = shutil.copy(run / "classifier.keras", tmp_path)
-    arguments = ["predict", str(model), str(drawings), option]
+    arguments = ["predict", str(unknown), str(drawings), option]
     assert cli.main(arguments) == 2
     captured = capsys.readouterr()
     for name in ("0.png", "1.png", "2.png"):
@@ -459,13 +489,12 @@ def test_predict_answers_what_is_readable_and_names_the_rest(
 
 
 def test_predict_prints_the_errors_alone_where_none_is_readable(
-    run, tmp_path, capsys
+    unknown, tmp_path, capsys
 ):
     paths = [str(tmp_path / f"{number}.png") for number in range(2)]
     for path in paths:
         Image.new("L", (9, 9), "white").save(path)
-    model = shutil.copy(run / "classifier.keras", tmp_path)
-    assert cli.main(["predict", str(model), *paths, "--csv"]) == 2
+    assert cli.main(["predict", str(unknown), *paths, "--csv"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     for path, line in zip(paths, captured.err.splitlines(), strict=True):
@@ -936,8 +965,14 @@ def given_to_export(monkeypatch):
     return given
 
 
-def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
-    arguments = ["export", run, "--output", tmp_path / "digits"]
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_export_knows_the_images_of_its_run(
+    moved, run, tmp_path, given_to_export
+):
+    model = run
+    if moved:
+        model = shutil.copy(run / "gan.keras", tmp_path)
+    arguments = ["export", model, "--output", tmp_path / "digits"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     assert given_to_export["metadata"] == {
         "image_size": [8, 8],
@@ -949,10 +984,10 @@ def test_an_export_knows_the_images_of_its_run(run, tmp_path, given_to_export):
     }
 
 
-def test_an_export_knows_nothing_of_the_images_of_a_model_alone(
+def test_an_export_knows_no_images_of_a_model_that_keras_saved(
     run, tmp_path, given_to_export
 ):
-    shutil.copy(run / "gan.keras", tmp_path)
+    keras.saving.load_model(run / "gan.keras").save(tmp_path / "gan.keras")
     arguments = ["export", tmp_path / "gan.keras"]
     arguments += ["--output", tmp_path / "digits"]
     assert cli.main([str(argument) for argument in arguments]) == 0

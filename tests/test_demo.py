@@ -445,7 +445,7 @@ def test_sizes_that_are_none_are_refused(damage, run, tmp_path):
     metrics = {"class_names": NAMES, **IMAGE_FORMAT, **damage}
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="run does not say what sizes") as info:
-        runs.load_digit_format(tmp_path / "run")
+        runs.image_reader(tmp_path / "run")
     assert "\n" not in str(info.value)
 
 

@@ -449,6 +449,35 @@ def test_hostile_metrics_are_damaged(tmp_path, content):
 
 
 @pytest.mark.parametrize(
+    "members",
+    [
+        {"labels.txt": b"cat"},
+        {"labels.txt": b"cat\n\xff\n"},
+        {"labels.txt": b"cat\n\x1b[2J\n"},
+        {"labels.txt": b"cat\n" * 6 * MEGABYTE},
+        {"labels.txt": b"cat\ndog\n", "images.json": b"[]"},
+        {"labels.txt": b"cat\ndog\n", "images.json": b"{"},
+        None,
+    ],
+)
+def test_hostile_facts_of_a_model_are_damaged(tmp_path, members):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"none")
+    if members is not None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    assert_refused(runs.load_class_names, path, 2, match="damaged")
+
+
+def test_a_zip_bomb_of_class_names_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("labels.txt", bytes(200 * MEGABYTE))
+    assert_refused(runs.load_class_names, path, 2, match="is compressed")
+
+
+@pytest.mark.parametrize(
     "content",
     [b"a,b\n1\n", b"a\nx\n", b"\xff\xfe", b'"' + b"a" * 200_000 + b"\n1\n"],
     ids=["short", "word", "bytes", "field"],

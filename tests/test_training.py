@@ -334,8 +334,11 @@ def test_how_the_digits_lie_is_noted(config, tmp_path):
     assert metrics["ink_size"] == [8, 6]
     assert metrics["ink_by_mass"] is False
     assert metrics["light_paper"] is False
-    found = runs.load_digit_format(tmp_path / "run")
-    assert found == datasets.DigitFormat((8, 8), (8, 6), by_mass=False)
+    expected = datasets.DigitFormat((8, 8), (8, 6), by_mass=False)
+    for name in ("", "gan.keras", "classifier.keras"):
+        read = runs.image_reader(tmp_path / "run" / name)
+        assert read.func is datasets.read_digit
+        assert read.keywords == {"digit_format": expected}
 
 
 def test_the_reported_accuracy_is_that_of_the_saved_classifier(finished, npz):
