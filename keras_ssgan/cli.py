@@ -20,6 +20,7 @@ from keras_ssgan import backends
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
+from keras_ssgan.files import WRITE_ERRORS
 from keras_ssgan.files import bare_name
 from keras_ssgan.interruption import Interruption
 from keras_ssgan.scheduling import schedule_as_batch
@@ -70,10 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_error(error)
         return 2
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            _print_error(f"{error.filename}: {error.strerror}")
+        elif error.errno in WRITE_ERRORS:
+            _print_error(
+                f"could not write what was asked for: {error.strerror}"
+            )
+        else:
             raise
-        reason = f"{error.filename}: {error.strerror}"
-        _print_error(reason)
         return 2
     except RunStopped as stop:
         print(f"keras-ssgan: {stop}", file=sys.stderr)
@@ -430,8 +435,8 @@ def _export(arguments):
     samples = labels = None
     if arguments.dataset is not None or arguments.model.is_dir():
         _, dataset = _load_dataset(arguments, model)
-        samples = streams.some(dataset.x_test, EXPORT_SAMPLES)
-        labels = streams.some(dataset.y_test, EXPORT_SAMPLES)
+        rows = streams.some_rows(dataset.x_test, EXPORT_SAMPLES)
+        samples, labels = dataset.x_test[rows], dataset.y_test[rows]
     report = export.export_classifier(
         model,
         arguments.output,

@@ -1,6 +1,7 @@
 """Files that are whole, or not there at all."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,20 @@ from typing import Any
 from keras_ssgan.errors import InputError
 
 _PREFIX = ".writing-"
+# Disk full or over quota, file too large, no right to write, disk broken, a
+# file where a folder should be, or the other way round.
+WRITE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 
 
 @contextlib.contextmanager
@@ -43,9 +58,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Not O_RDONLY: Windows flushes what may be written alone.
         _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        # Whoever reads of it knows the file by its own name.
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(path)
         raise
     if os.name == "posix":
         # The new name is an entry of the folder, which is cached as well.

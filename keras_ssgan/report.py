@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,16 +71,6 @@ def write_report(
         raise InputError(
             f"the folder {folder} cannot be made: {error.strerror}"
         ) from None
-    plotting.confusion_matrix(report["confusion"], names).save(
-        folder / "confusion.png"
-    )
-    plotting.reliability_diagram(
-        bins, f"Calibration error {report['calibration_error']:.2%}"
-    ).save(folder / "reliability.png")
-    if mistakes:
-        plotting.captioned_grid(
-            images[worst], [_caption(mistake) for mistake in mistakes]
-        ).save(folder / "mistakes.png")
     content = {
         "title": title,
         "class_names": names,
@@ -87,6 +78,26 @@ def write_report(
         "reliability": bins,
         "mistakes": mistakes,
     }
+    try:
+        _write(folder, content, images[worst])
+    except BaseException:
+        # A full disk, say: half a report is none.
+        shutil.rmtree(folder)
+        raise
+
+
+def _write(folder, content, mistaken_images):
+    plotting.confusion_matrix(
+        content["confusion"], content["class_names"]
+    ).save(folder / "confusion.png")
+    plotting.reliability_diagram(
+        content["reliability"],
+        f"Calibration error {content['calibration_error']:.2%}",
+    ).save(folder / "reliability.png")
+    if content["mistakes"]:
+        plotting.captioned_grid(
+            mistaken_images, [_caption(entry) for entry in content["mistakes"]]
+        ).save(folder / "mistakes.png")
     files.write_json(folder / "report.json", content)
     (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
 

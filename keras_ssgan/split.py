@@ -86,6 +86,13 @@ def load_split(config: Config) -> Split:
     )
     images, labels = train
     unlabeled = np.any(labels < 0)
+    if config.baseline:
+        # Beside those that are kept in memory anyway.
+        streams.check_room(
+            images,
+            2 * int(np.sum(labels >= 0)),
+            "reading the labelled images for --baseline",
+        )
     return Split(
         train=(streams.keep_labeled(images, labels), labels),
         validation=validation,

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import importlib.util
 import logging
 import math
@@ -43,20 +42,6 @@ from keras_ssgan.split import Split
 from keras_ssgan.split import load_split
 from keras_ssgan.types import PathLike
 
-# Disk full or over quota, file too large, no right to write, disk broken, a
-# file where a folder should be, or the other way round.
-_WRITE_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-)
 _logger = logging.getLogger(__name__)
 
 # Threads that read batches ahead, where images are streamed.
@@ -212,7 +197,7 @@ def _resumable(folder):
             f"stopped; go on with: {command}", 128 + signal.SIGINT
         ) from None
     except OSError as error:
-        if error.errno not in _WRITE_ERRORS:
+        if error.errno not in files.WRITE_ERRORS:
             raise
         message = f"could not write to {folder}: {os.strerror(error.errno)}"
         if runs.is_run(folder):
@@ -466,11 +451,13 @@ def train_baseline(config: Config, split: Split) -> keras.Model:
     )
     num_images = steps * config.batch_size  # type: ignore[operator]
     copies = max(1, min(num_images, _BASELINE_EPOCH) // len(labels))
+    # Those that are many are in memory once.
+    repeated = images if copies == 1 else np.concatenate([images] * copies)
     model.fit(
-        np.concatenate([images] * copies),
+        repeated,
         np.tile(labels, copies),
         batch_size=config.batch_size,
-        epochs=math.ceil(num_images / (copies * len(labels))),
+        epochs=math.ceil(num_images / len(repeated)),
         verbose=0,
     )
     gan.update_statistics(streams.some(images))

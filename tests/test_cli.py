@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -191,6 +192,37 @@ def test_an_error_of_ours_is_no_error_of_the_user(monkeypatch):
     monkeypatch.setattr(cli, "_generate", fail)
     with pytest.raises(OSError, match="no file is to blame"):
         cli.main(["generate"])
+
+
+@pytest.fixture
+def no_room():
+    """A disk on which files end after some bytes, as they do on a full one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size, limits[1])
+    )
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    "command, output",
+    [
+        ("generate", "samples.png"),
+        ("generate --interpolate 9", "loop.gif"),
+        ("evaluate", "report"),
+        ("export --formats keras", "digits"),
+    ],
+)
+def test_a_full_disk_leaves_nothing_half_written(
+    command, output, run, tmp_path, capsys, no_room
+):
+    command, *options = command.split()
+    arguments = [command, run, *options, "--output", tmp_path / output]
+    no_room(2000)
+    error = _fails_with_one_line(arguments, capsys)
+    no_room(resource.RLIM_INFINITY)
+    assert "File too large" in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_that_has_enough_is_no_error(run, tmp_path):

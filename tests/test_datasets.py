@@ -539,6 +539,30 @@ def test_a_folder_within_that_of_a_class_is_named(tmp_path):
     assert {warning.filename for warning in record} == {__file__}
 
 
+def test_a_link_to_a_folder_of_unlabeled_images_is_named(tmp_path):
+    for i, place in enumerate(["0/0", "0/1", "1/0", "1/1", "unlabeled/0"]):
+        _save_image(tmp_path / "data" / f"{place}.png", i)
+    _save_image(tmp_path / "elsewhere" / "0.png", 200)
+    link = tmp_path / "data" / "unlabeled" / "more"
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(UserWarning, match="unlabeled/more, a link to a folder"):
+        (_, y_train), _ = datasets.load_image_folder(tmp_path / "data")
+    assert sorted(y_train) == [-1, 0, 1]
+
+
+def test_it_is_said_that_a_part_becomes_the_test_set(tmp_path, caplog):
+    for i, place in enumerate(["0/0", "0/1", "1/0", "1/1"]):
+        _save_image(tmp_path / "alone" / f"{place}.png", i)
+        for part in ("train", "test"):
+            _save_image(tmp_path / "parts" / part / f"{place}.png", i)
+    with caplog.at_level("INFO", logger="keras_ssgan"):
+        datasets.load_image_folder(tmp_path / "parts")
+        assert caplog.text == ""
+        datasets.load_image_folder(tmp_path / "alone")
+    assert "alone has no test folder" in caplog.text
+    assert "2 of its labelled images" in caplog.text
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_unlabeled_images_may_lie_in_folders(tmp_path, stream):
     _save_folder(tmp_path)

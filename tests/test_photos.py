@@ -1,6 +1,8 @@
 """Photos and drawings become what MNIST's images are."""
 
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -479,6 +481,27 @@ def tree(tmp_path):
 def test_folders_are_searched_recursively_and_in_order(tree):
     expected = ["a.JPG", "b.png", "sub/c.tiff", "sub/deep/d.webp"]
     assert datasets.find_images([tree]) == [tree / name for name in expected]
+
+
+def test_a_link_to_a_folder_is_named_and_not_followed(tree):
+    expected = datasets.find_images([tree])
+    (tree / "around").symlink_to(tree)
+    with pytest.warns(UserWarning, match="around, a link to a folder"):
+        assert datasets.find_images([tree]) == expected
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tree, monkeypatch):
+    scandir = os.scandir
+
+    def scan(path):
+        if os.path.basename(path) == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    # The superuser, who may run the tests, can read any.
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(PermissionError, match="Permission denied.*sub"):
+        datasets.find_images([tree])
 
 
 def test_files_folders_and_patterns_keep_their_order(tree):

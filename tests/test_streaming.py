@@ -1,5 +1,6 @@
 """Images that stay on disk, from their files to a run."""
 
+import dataclasses
 import io
 import json
 import pickle
@@ -18,11 +19,14 @@ from keras_ssgan import cli
 from keras_ssgan import datasets
 from keras_ssgan import limits
 from keras_ssgan import training
+from keras_ssgan.config import Config
 from keras_ssgan.datasets import dataset
 from keras_ssgan.datasets import image_folder
 from keras_ssgan.datasets import shards
+from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.streams import in_groups
 from keras_ssgan.errors import InputError
+from keras_ssgan.split import load_split
 
 
 def _images(n=400, size=8):
@@ -164,6 +168,41 @@ def test_labeled_images_that_memory_has_no_room_for_are_refused(
     monkeypatch.setattr(limits, "machine_memory", lambda: kept - 1)
     with pytest.raises(InputError, match="validation images takes"):
         datasets.split_validation(x, y, 0.5)
+
+
+def test_a_baseline_that_memory_has_no_room_for_is_refused_at_once(
+    shard_folder, monkeypatch
+):
+    (x, _), _ = datasets.load_shards(shard_folder)
+    settings = Config(str(shard_folder), "compact", labels=1.0, stream=True)
+    needed = 2 * len(x) * 64
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2 * needed - 1)
+    load_split(dataclasses.replace(settings, validation=0.0))
+    settings = dataclasses.replace(settings, validation=0.0, baseline=True)
+    with pytest.raises(InputError, match=f"--baseline takes {needed:,}"):
+        load_split(settings)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2 * needed)
+    load_split(settings)
+
+
+@pytest.mark.parametrize(
+    "shape, taken",
+    [
+        # Fewer than twice 100.
+        ((199, 8, 8), 199),
+        ((200, 8, 8), 100),
+        ((1000, 8, 8), 100),
+        # 64 MiB have room for 64 of a mebibyte.
+        ((1000, 1024, 1024), 67),
+        ((1000, 1024, 1024, 3), 22),
+        # One, where that is larger.
+        ((9, 9000, 9000), 1),
+    ],
+)
+def test_statistics_are_taken_of_a_bounded_number_of_images(shape, taken):
+    # An array without memory of its own.
+    images = np.broadcast_to(np.uint8(0), shape)
+    assert len(streams.some(images, 100)) == taken
 
 
 def test_labeled_images_are_read_once(shard_folder):

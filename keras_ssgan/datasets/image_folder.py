@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import logging
 import math
 import os
 import warnings
@@ -19,6 +20,8 @@ from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.image_files import open_image
 from keras_ssgan.errors import InputError
 from keras_ssgan.types import PathLike
+
+_logger = logging.getLogger(__name__)
 
 # In any case: some file systems make no difference.
 _UNLABELED = ("unlabeled", "unlabelled")
@@ -99,6 +102,12 @@ def load_image_folder(
     if test_path is None:
         (x, y), test = _split(path, files, y, test_fraction, seed)
         skipped -= len(test[1])
+        _logger.info(
+            "%s has no test folder beside a training one: %d of its labelled "
+            "images, drawn from each class, are the test set",
+            path,
+            len(test[1]),
+        )
     else:
         _check_beside(root, path, test_path)
         x, test = files, _read_test_set(test_path, path, files.shape[1:])
@@ -125,7 +134,7 @@ def estimate_bytes(path: str | os.PathLike, largest: int | None = None) -> int:
     path, _ = _find_split(path)
     count, sizes = 0, []
     for label, folder in _labeled_folders(path):
-        files, _ = _list_files(path / folder, within=label < 0)
+        files, _ = list_files(path / folder, within=label < 0)
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
@@ -383,32 +392,54 @@ def _read_readable(files):
     return images[:count], readable
 
 
-def _list_files(folder, within):
+def list_files(
+    folder: str | os.PathLike[str], within: bool
+) -> tuple[list[str], list[str]]:
     """Lists the files of a folder, hidden ones aside.
 
     Args:
-        folder: `pathlib.Path`.
-        within: Whether those in folders within it count, too.
+        folder: The folder.
+        within: Whether those in folders within it count, too. Links to folders
+            are not followed, as they may lead around in circles.
 
     Returns:
         Names of the files, sorted, and of the folders that were left out.
+
+    Raises:
+        OSError: If a folder cannot be read.
     """
-    names = []
+    names: list[str] = []
+    left_out: list[str] = []
 
     def fail(error):
         raise error
 
     for root, folders, files in os.walk(folder, onerror=fail):
-        prefix = os.path.relpath(root, folder) if root != str(folder) else ""
-        names += [
+        prefix = os.path.relpath(root, folder)
+        prefix = "" if prefix == os.curdir else prefix
+        folders[:] = _visible(folders)
+        names += [os.path.join(prefix, name) for name in _visible(files)]
+        left_out += [
             os.path.join(prefix, name)
-            for name in files
-            if not name.startswith(".")
+            for name in folders
+            if not within or os.path.islink(os.path.join(root, name))
         ]
-        folders[:] = [name for name in folders if not name.startswith(".")]
         if not within:
-            return sorted(names), sorted(folders)
-    return sorted(names), []
+            break
+    return sorted(names), sorted(left_out)
+
+
+def _visible(names):
+    return [name for name in names if not name.startswith(".")]
+
+
+def warn_of_link(folder: str | os.PathLike) -> None:
+    """Says that a link to a folder was not followed."""
+    warnings.warn(
+        f"skipped {folder}, a link to a folder; copy its images, or link to "
+        "each of them",
+        stacklevel=3,
+    )
 
 
 def _warn_of(file, stacklevel):
@@ -532,8 +563,10 @@ def _list_classes(path, image_size, largest, least):
     for label, name in _labeled_folders(path):
         folder = path / name
         found = []
-        files, left_out = _list_files(folder, within=label < 0)
-        if left_out:
+        files, left_out = list_files(folder, within=label < 0)
+        if left_out and label < 0:
+            warn_of_link(folder / left_out[0])
+        elif left_out:
             warnings.warn(
                 f"skipped {folder / left_out[0]}, a folder within that of a "
                 "class; move its images up",

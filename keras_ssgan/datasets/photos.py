@@ -12,7 +12,9 @@ from PIL import ImageOps
 
 from keras_ssgan import limits
 from keras_ssgan.datasets.image_files import open_image
+from keras_ssgan.datasets.image_folder import list_files
 from keras_ssgan.datasets.image_folder import unreadable_is_input_error
+from keras_ssgan.datasets.image_folder import warn_of_link
 from keras_ssgan.errors import InputError
 
 # Photos are reduced to this many pixels first: it evens out their grain.
@@ -262,13 +264,15 @@ def _expand(path):
         for suffix, name in Image.registered_extensions().items()
         if name in limits.IMAGE_FORMATS
     }
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in suffixes
-        and file.is_file()
-        and not any(p.startswith(".") for p in file.relative_to(path).parts)
-    )
+    names, links = list_files(path, within=True)
+    for name in links:
+        warn_of_link(path / name)
+    return [
+        path / name
+        for name in names
+        if os.path.splitext(name)[1].lower() in suffixes
+        and (path / name).is_file()
+    ]
 
 
 def _open(path):

@@ -80,6 +80,8 @@ class StreamedImages:
 
 # Images that are moved at a time.
 _BLOCK = 256
+# Of the images that statistics are taken of.
+_SOME_BYTES = 1 << 26
 
 Images: TypeAlias = np.ndarray | StreamedImages
 
@@ -164,17 +166,30 @@ def select(images: Images, mask: np.ndarray, overwrite: bool = False) -> Images:
 def some(images: Images, enough: int = 4000) -> np.ndarray:
     """Takes as many images as are enough, or less than twice as many.
 
-    From everywhere, since images may be in the order of their classes.
-
     Args:
-        images: Array or `StreamedImages` of `n` images; or of their labels.
-        enough: int, by default what statistics need.
+        images: Array or `StreamedImages` of `n` images.
+        enough: int, as `some_rows` takes it.
 
     Returns:
-        Array of the first image and every so-many-th after it; all, where
-        there are less than twice `enough`.
+        Array of the images in `some_rows`.
     """
-    return images[:: max(1, len(images) // enough)]
+    return images[some_rows(images, enough)]
+
+
+def some_rows(images: Images, enough: int = 4000) -> slice:
+    """Chooses images from everywhere, as they may be in the order of classes.
+
+    Args:
+        images: Array or `StreamedImages` of `n` images.
+        enough: int, by default what statistics need. Of images of more than
+            128x128 pixels fewer are enough, which make 64 MiB.
+
+    Returns:
+        Slice of the first image and every so-many-th after it; all, where
+        there are less than twice as many as are enough.
+    """
+    fit = max(1, _SOME_BYTES // math.prod(images.shape[1:]))
+    return slice(None, None, max(1, len(images) // min(enough, fit)))
 
 
 def keep_labeled(images: Images, labels: np.ndarray) -> Images:
