@@ -5,7 +5,6 @@ classifier that is moved away from its run is still known by its classes' names.
 """
 
 import json
-import struct
 import zipfile
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -67,15 +66,7 @@ def read(path: PathLike) -> dict[str, Any]:
             if _LABELS in names:
                 lines = _read(archive, _LABELS).decode().split("\n")
                 known["class_names"] = lines[:-1]
-    # zipfile raises the last two on encryption and on a header that ends early.
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        struct.error,
-    ) as error:
+    except limits.DAMAGED_ARCHIVE as error:
         raise InputError(f"{path} is damaged: {error}") from None
     return known
 

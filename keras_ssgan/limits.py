@@ -7,7 +7,9 @@ reasons and the counts of the inputs tried stand in `docs/safety.md`.
 import contextlib
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -30,6 +32,18 @@ MAX_EXPANSION = 100
 MAX_ZIP_DIRECTORY = 1 << 20
 # Bytes of a compressed shard's member, which is read whole to get at one image.
 MAX_COMPRESSED = 1 << 30
+# What zipfile, zlib and NumPy raise on one that is damaged, encrypted or packed
+# in a way that they do not know.
+DAMAGED_ARCHIVE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 # === Images ===
 # 67 megapixels, of up to 24 bytes each while an image is read: 1.6 GB.

@@ -1,10 +1,6 @@
 """Datasets in one NumPy archive."""
 
-import math
 import os
-import struct
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -12,6 +8,7 @@ from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.checks import check_one_size
+from keras_ssgan.datasets import npy
 from keras_ssgan.errors import InputError
 from keras_ssgan.types import Parts
 
@@ -68,24 +65,11 @@ def _read_arrays(path):
         raise InputError(f"{path} does not exist") from None
     except InputError:
         raise
-    except _UNREADABLE:
+    except limits.DAMAGED_ARCHIVE:
         raise InputError(
             f"{path} is no readable .npz file of plain arrays; store "
             f"{', '.join(_NAMES)} with np.savez"
         ) from None
-
-
-# What `zipfile`, zlib and NumPy raise on a damaged file.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def _find_members(path, archive):
@@ -105,17 +89,8 @@ def _find_members(path, archive):
 
 
 def _read_array(archive, member):
-    """Reads an array, if it is as large as its header says."""
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(file)
-        else:
-            header = np.lib.format.read_array_header_2_0(file)
-        shape, _, dtype = header
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or size != member.file_size - file.tell():
-            raise ValueError("no plain array, or one of another size")
+    # It may say more than there is to read.
+    npy.read_header(archive, member)
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 

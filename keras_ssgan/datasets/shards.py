@@ -6,7 +6,6 @@ import os
 import struct
 import threading
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
 from keras_ssgan.checks import check_one_size
+from keras_ssgan.datasets import npy
 from keras_ssgan.datasets.streams import StreamedImages
 from keras_ssgan.errors import InputError
 
@@ -27,10 +27,6 @@ GROUP_BYTES = 1 << 27
 _LABEL_BYTES = 4
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def load_shards(
@@ -158,13 +154,7 @@ class ShardedImages(StreamedImages):
                     images[places] = whole[inside]
                 else:
                     self._read_bytes(shard, inside, images, places)
-            except (
-                OSError,
-                EOFError,
-                ValueError,
-                zipfile.BadZipFile,
-                zlib.error,
-            ) as error:
+            except limits.DAMAGED_ARCHIVE as error:
                 raise InputError(
                     f"{shard.path} cannot be read any more ({error}); leave "
                     "the shards as they are during a run"
@@ -265,16 +255,7 @@ def _open_shard(path, num_before):
             check_labels(labels, None, num_images=shard.shape[0])
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    # zipfile raises the last two on encryption and unknown compression.
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        struct.error,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-    ) as error:
+    except limits.DAMAGED_ARCHIVE as error:
         raise InputError(
             f"{path} is no readable shard ({error}); store x, uint8 images, "
             "and y, integer labels, with np.savez"
@@ -342,26 +323,15 @@ def _is_compressed(info):
 
 
 def _read_header(archive, info):
-    """Reads what an array says of itself, and compares it with its size.
+    """Reads what an array says of itself; its rows have to lie in a row.
 
     Returns:
         Shape, dtype, and the number of bytes before the data.
     """
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version not in _HEADERS:
-            raise ValueError(f"unknown version {version} of the npy format")
-        shape, fortran_order, dtype = _HEADERS[version](member)
-        start = member.tell()
-    if dtype.hasobject or fortran_order and len(shape) > 1:
-        raise ValueError(f"{info.filename} is no plain array in C order")
-    size = start + math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or size != info.file_size:
-        raise ValueError(
-            f"{info.filename} says shape {shape}, and has {info.file_size} "
-            "bytes"
-        )
-    return shape, dtype, start
+    header = npy.read_header(archive, info)
+    if header.fortran_order and len(header.shape) > 1:
+        raise ValueError(f"{info.filename} is no array in C order")
+    return header.shape, header.dtype, header.start
 
 
 def _payload_offset(path, info):
