@@ -550,6 +550,18 @@ def test_a_link_to_a_folder_of_unlabeled_images_is_named(tmp_path):
     assert sorted(y_train) == [-1, 0, 1]
 
 
+def test_it_is_said_that_colour_is_read_as_grey(tmp_path, caplog):
+    for i, place in enumerate(["0/0", "0/1", "1/0", "1/1"]):
+        _save_image(tmp_path / f"{place}.png", i)
+    with caplog.at_level("INFO", logger="keras_ssgan"):
+        datasets.load_image_folder(tmp_path)
+        assert "in colour" not in caplog.text
+        Image.new("RGB", (4, 4), "red").save(tmp_path / "0" / "2.png")
+        datasets.load_image_folder(tmp_path)
+    assert "1 of the 5 images" in caplog.text
+    assert "in colour, and are read as grey" in caplog.text
+
+
 def test_it_is_said_that_a_part_becomes_the_test_set(tmp_path, caplog):
     for i, place in enumerate(["0/0", "0/1", "1/0", "1/1"]):
         _save_image(tmp_path / "alone" / f"{place}.png", i)
@@ -655,11 +667,11 @@ def test_an_unfit_split_folder_is_refused(tmp_path):
     (tmp_path / "val").rename(tmp_path / "test")
     (tmp_path / "train" / "emu").mkdir()
     message = _refusal(load, tmp_path)
-    assert f"{tmp_path / 'train' / 'emu'} has no readable images" in message
-    _save_image(tmp_path / "train" / "emu" / "0.png", 1)
-    message = _refusal(load, tmp_path)
     assert f"{tmp_path / 'test'} has no class folder emu" in message
     (tmp_path / "test" / "emu").mkdir()
+    message = _refusal(load, tmp_path)
+    assert f"{tmp_path / 'train' / 'emu'} has no readable images" in message
+    _save_image(tmp_path / "train" / "emu" / "0.png", 1)
     message = _refusal(load, tmp_path)
     assert f"{tmp_path / 'test' / 'emu'} has no readable images" in message
     _save_image(tmp_path / "test" / "emu" / "0.png", 1)

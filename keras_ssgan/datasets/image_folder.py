@@ -96,6 +96,9 @@ def load_image_folder(
             f"image_size is {image_size}; give height and width in pixels"
         )
     root, (path, test_path) = Path(path), _find_split(path)
+    if test_path is not None:
+        _check_beside(root, path, test_path)
+        _check_test_folders(test_path, path)
     least = 2 if test_path is None else 1
     files, y, skipped = _list_classes(path, image_size, largest, least)
     skipped += len(y)
@@ -109,14 +112,13 @@ def load_image_folder(
             len(test[1]),
         )
     else:
-        _check_beside(root, path, test_path)
-        x, test = files, _read_test_set(test_path, path, files.shape[1:])
+        x, test = files, _read_test_set(test_path, files.shape[1:])
     if not stream:
         beside = 0 if test_path is None else test[0].nbytes
         limits.check_memory(files.nbytes + beside, path)
         x, readable = _read_readable(x)
         y = y[readable]
-        _check_training_set(path, y)
+        _check_classes(path, y, least=1)
     _warn_of_skipped(path, skipped - len(y))
     return (x, y), test
 
@@ -138,7 +140,7 @@ def estimate_bytes(path: str | os.PathLike, largest: int | None = None) -> int:
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
-                shape = _read_shape(path / folder / file)
+                shape, _ = _read_head(path / folder / file)
                 sizes.append(math.prod(_cut(shape, largest)))
     return count * int(np.median(sizes)) if sizes else 0
 
@@ -303,15 +305,6 @@ def _check_classes(path, labels, least):
             )
 
 
-def _check_training_set(path, labels):
-    for label, name in enumerate(_class_names(path)):
-        if label not in labels:
-            raise InputError(
-                f"{path / name} has no readable image to train on; mend "
-                "the damaged ones or remove them"
-            )
-
-
 def _warn_of_skipped(path, count):
     if count:
         warnings.warn(
@@ -345,8 +338,8 @@ def _split(path, files, y, fraction, seed):
         _check_classes(path, y, least=2)
 
 
-def _read_test_set(path, training_path, image_size):
-    """Reads a folder of test images, at the size of the training images."""
+def _check_test_folders(path, training_path):
+    """Refuses test images of other classes, or of none."""
     ours, theirs = _class_names(path), _class_names(training_path)
     if ours != theirs:
         odd = sorted({*ours} ^ {*theirs})[0]
@@ -362,6 +355,10 @@ def _read_test_set(path, training_path, image_size):
             f"{path / name} has test images without a label; move it to "
             f"{training_path}, or remove it"
         )
+
+
+def _read_test_set(path, image_size):
+    """Reads a folder of test images, at the size of the training images."""
     files, y, skipped = _list_classes(path, image_size, None, least=1)
     skipped += len(y)
     limits.check_memory(files.nbytes, path)
@@ -559,7 +556,7 @@ def _list_classes(path, image_size, largest, least):
         that are left out as their heads are those of no image.
     """
     folders, names, labels, skipped = [], [], [], 0
-    shapes = collections.Counter()
+    heads = collections.Counter()
     for label, name in _labeled_folders(path):
         folder = path / name
         found = []
@@ -574,7 +571,7 @@ def _list_classes(path, image_size, largest, least):
             )
         for file in files:
             try:
-                shapes[_read_shape(folder / file)] += 1
+                heads[_read_head(folder / file)] += 1
                 found.append(os.fsencode(file))
             # Pillow's decoders raise many types on damaged files.
             except Exception:
@@ -590,6 +587,18 @@ def _list_classes(path, image_size, largest, least):
         labels.append(np.full(len(found), label, "int32"))
     y = np.concatenate(labels)
     _check_classes(path, y, least)
+    shapes = collections.Counter()
+    in_colour = 0
+    for (shape, colour), count in heads.items():
+        shapes[shape] += count
+        in_colour += colour * count
+    if in_colour:
+        _logger.info(
+            "%d of the %d images in %s are in colour, and are read as grey",
+            in_colour,
+            len(y),
+            path,
+        )
     image_size = image_size or _cut(shapes.most_common(1)[0][0], largest)
     return FolderImages(folders, names, image_size), y, skipped
 
@@ -598,11 +607,17 @@ def _cut(shape, largest):
     return shape if largest is None else tuple(min(n, largest) for n in shape)
 
 
-def _read_shape(file):
-    """Height and width of an image, upright, from the head of its file."""
+def _read_head(file):
+    """What the head of a file says of its image.
+
+    Returns:
+        Height and width, upright; and whether it is stored in colour.
+    """
     with open_image(file) as image:
         width, height = image.size
+        colour = len(image.getbands()) > 2
         # A PNG's own `getexif` decodes it, to look behind the pixels too.
         exif = Image.Image.getexif(image)
     orientation = exif.get(ExifTags.Base.Orientation, 1)
-    return (width, height) if orientation > 4 else (height, width)
+    shape = (width, height) if orientation > 4 else (height, width)
+    return shape, colour
