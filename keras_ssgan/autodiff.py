@@ -1,7 +1,8 @@
-"""Gradients on whichever backend Keras runs: the one place that knows which.
+"""Gradients, and what a backend is slow at, on whichever backend Keras runs.
 
-Keras has no backend-neutral way to differentiate. Three functions are enough
-for a training step that is written once:
+Here and in `distribution.py` alone the package knows which that is. Keras has
+no backend-neutral way to differentiate. Three functions are enough for a
+training step that is written once:
 
 - `vjp`: the value of a function, and a pullback for its gradients;
 - `apply_gradients`: one step of an optimizer;
@@ -11,6 +12,10 @@ for a training step that is written once:
 The training state on JAX is a `keras.StatelessScope` that `trainer_step` opens:
 reading a variable inside it gives its value in the step, assigning to one is
 recorded, and the scope's end hands everything back to the trainer.
+`keeps_state` guards what the trainer holds meanwhile.
+
+`conv`, `conv_transpose`, `fused_batch_norm` and `random_bits` compute what
+Keras' own operations do, by what is quick on the backend.
 """
 
 import functools
@@ -469,12 +474,7 @@ def _torch_step(step):
 def _jax_step(step):
     @functools.wraps(step)
     def stateless_step(self, state, data):
-        # `train_step` has the optimizer's variables in its state, `test_step`
-        # has not (see `keras.Model.stateless_call` for the other groups).
-        groups = [self.trainable_variables, self.non_trainable_variables]
-        if len(state) == 4:
-            groups.append(self.optimizer.variables)
-        groups.append(self.metrics_variables)
+        groups = _state_groups(self, len(state))
         mapping = [
             (variable, value)
             for variables, values in zip(groups, state, strict=True)
@@ -489,6 +489,20 @@ def _jax_step(step):
         return logs, new_state
 
     return stateless_step
+
+
+def _state_groups(model, count):
+    """The variables in each part of the state that Keras' JAX trainer holds.
+
+    To train it has four parts; to evaluate no optimizer, and to predict no
+    metrics either.
+    """
+    groups = [model.trainable_variables, model.non_trainable_variables]
+    if count == 4:
+        groups.append(model.optimizer.variables)
+    if count > 2:
+        groups.append(model.metrics_variables)
+    return groups
 
 
 def trainer_step(step):
@@ -541,13 +555,8 @@ def keeps_state(model, function):
 
 
 def _put_back(model, state):
-    variables = [model.trainable_variables, model.non_trainable_variables]
-    # To predict takes no more than these, to evaluate no optimizer.
-    if len(state) == 4:
-        variables.append(model.optimizer.variables)
-    if len(state) > 2:
-        variables.append(model.metrics_variables)
-    for group, values in zip(variables, state, strict=True):
+    groups = _state_groups(model, len(state))
+    for group, values in zip(groups, state, strict=True):
         for variable, value in zip(group, values, strict=True):
             # A step that had begun to compute has used it up.
             if not value.is_deleted():

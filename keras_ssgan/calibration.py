@@ -4,6 +4,7 @@ C. Guo et al., "On Calibration of Modern Neural Networks", 2017.
 """
 
 import numpy as np
+from scipy.special import softmax
 
 # Probabilities below this are taken for it: softmax in float32 can round to 0.
 _LEAST = np.finfo("float32").tiny
@@ -43,7 +44,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     gaps = logits - logits[np.arange(len(labels)), labels][:, np.newaxis]
 
     def slope(b):
-        return np.sum(_softmax(b * gaps) * gaps) + 1 - 1 / b
+        return np.sum(softmax(b * gaps, axis=-1) * gaps) + 1 - 1 / b
 
     # Bisection of the derivative's only zero, on a logarithmic scale.
     low, high = np.log(0.01), np.log(100.0)
@@ -66,7 +67,7 @@ def rescale(probabilities: np.ndarray, factor: float) -> np.ndarray:
     Returns:
         float64 array of shape `(n, K)`.
     """
-    return _softmax(factor * log_probabilities(probabilities))
+    return softmax(factor * log_probabilities(probabilities), axis=-1)
 
 
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
@@ -136,8 +137,3 @@ def calibration_error(
         if entry["images"]
     ]
     return float(sum(gaps) / len(labels))
-
-
-def _softmax(logits):
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)

@@ -166,22 +166,24 @@ class PropagateLabels(keras.callbacks.Callback):
     def _learnt(self):
         discriminator = self.model.discriminator
         weights = discriminator.get_weights()
-        put_averages(
-            self.model.discriminator_optimizer,
-            discriminator.trainable_variables,
-        )
-        self.model.update_statistics(streams.some(self._images))
-        learnt = self.model.features_and_probabilities(self._images)
-        discriminator.set_weights(weights)
-        return learnt
+        try:
+            put_averages(
+                self.model.discriminator_optimizer,
+                discriminator.trainable_variables,
+            )
+            self.model.update_statistics(streams.some(self._images))
+            return self.model.features_and_probabilities(self._images)
+        finally:
+            # Whoever interrupts it goes on with the weights in training.
+            discriminator.set_weights(weights)
 
 
 class StopOnFailure(keras.callbacks.Callback):
     """Ends a run that has failed, by the means of each epoch.
 
     A run has failed once a mean is NaN or infinite, or the discriminator has
-    collapsed (`health.find_collapse`). Goes first of all callbacks, so that no
-    other sees the failed epoch as one that is finished.
+    collapsed (`health.find_collapse`). Goes before all that write, so that
+    none sees the failed epoch as one that is finished.
 
     Args:
         checkpoints: `checkpoints.Checkpoints` of the run.

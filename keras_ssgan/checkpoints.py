@@ -164,7 +164,8 @@ class Checkpoints:
                 is a link.
         """
         files.check_no_link(self.folder)
-        files.remove_leftovers(self.folder)
+        if distribution.is_main():
+            files.remove_leftovers(self.folder)
         paths = self._paths()
         if not within_epoch:
             paths = self._without_steps(paths)

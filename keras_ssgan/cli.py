@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"keras-ssgan: {one_line(message)}\n"
     )
     # Where an encoding lacks characters of a class or a file.
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _write_stdout_with(errors="backslashreplace")
     try:
         if "backend" in arguments:
             _choose_backend(arguments.backend)
@@ -87,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("keras-ssgan: stopped", file=sys.stderr)
         return 130
     return exit_code or 0
+
+
+def _write_stdout_with(**how):
+    # Whoever calls `main` may have put something else in its place.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(**how)
 
 
 def _print_error(error):
@@ -366,15 +371,16 @@ def _generate(arguments):
         )
     if not animated and arguments.output.suffix.lower() != ".png":
         raise InputError(f"{arguments.output} has to end in .png or .gif")
+    _refuse_existing(arguments.output)
+    if not arguments.output.parent.is_dir():
+        raise InputError(
+            f"there is no folder {arguments.output.parent} to write to; make "
+            "it first"
+        )
     if arguments.model is None:
         shipped.verify(shipped.GENERATOR)
         arguments.model = shipped.GENERATOR
     gan = runs.load_gan(arguments.model)
-    _refuse_existing(arguments.output)
-    if not arguments.output.parent.is_dir():
-        raise InputError(
-            f"there is no folder {arguments.output.parent} to write to"
-        )
     if arguments.by_class:
         _generate_by_class(gan, arguments)
         return
@@ -950,7 +956,7 @@ def _print_json_lines(files, names, probabilities):
 def _print_csv(files, names, probabilities):
     # Whatever the terminal has: names of classes are UTF-8, and a file name
     # that is not comes out byte for byte.
-    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    _write_stdout_with(encoding="utf-8", errors="surrogateescape")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "class", "probability", *names])
     for file, row in zip(files, probabilities, strict=True):

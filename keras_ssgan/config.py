@@ -100,13 +100,17 @@ def read_config(folder: PathLike, **changes: Any) -> Config:
         _check_settings(settings)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder} holds no run; it has no {path.name}"
+            f"{folder} holds no run, as it has no {path.name}; give a folder "
+            "that train has written"
         ) from None
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path} cannot be read: {reason}") from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(
+            f"{path} is damaged ({error}); restore it from a copy, or train "
+            "again"
+        ) from None
     return Config(**{**settings, **changes})
 
 

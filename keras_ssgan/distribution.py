@@ -21,6 +21,7 @@ batch (the sum of the mask, mean features, batch statistics) goes through
 
 import atexit
 import contextlib
+import functools
 import math
 import os
 import sys
@@ -262,6 +263,7 @@ def all_mean(x: Tensor) -> Tensor:
     return _torch_all_mean()(x)
 
 
+@functools.cache
 def _torch_all_mean():
     import torch
 
@@ -470,23 +472,20 @@ class Dealt(keras.utils.PyDataset):
         self.dataset.on_epoch_end()
 
 
-def deal(model: keras.Model, x: Any) -> Any:
-    """Data of `fit` for the devices that the model is trained on.
+def check_dealable(model: keras.Model, x: Any) -> None:
+    """Checks that `deal` can deal data out to the devices of a model.
 
     Args:
         model: `keras.Model`, compiled.
         x: Data of `keras.Model.fit`.
 
-    Returns:
-        `x` on one device, else the `Dealt` that this process has to train on.
-
     Raises:
         InputError: If there are several devices, and `x` cannot be dealt out
             or an optimizer would not do there what it does on one.
     """
-    devices, process, processes = _cluster(model)
+    devices, _, _ = _cluster(model)
     if devices == 1:
-        return x
+        return
     if not isinstance(x, keras.utils.PyDataset):
         raise InputError(
             f"on {devices} devices fit takes a PyDataset, such as "
@@ -497,10 +496,26 @@ def deal(model: keras.Model, x: Any) -> Any:
             f"the batch size, {x.batch_size}, does not divide by {devices} "
             "devices"
         )
-    if BACKEND == "torch":
-        _send_from_main(model)
     if BACKEND == "tensorflow":
         _check_optimizers(model.optimizer.optimizers)
+
+
+def deal(model: keras.Model, x: Any) -> Any:
+    """Data of `fit` for the devices that the model is trained on.
+
+    Args:
+        model: `keras.Model`, compiled.
+        x: Data of `keras.Model.fit`, that `check_dealable` accepts.
+
+    Returns:
+        `x` on one device, else the `Dealt` that this process has to train on.
+    """
+    check_dealable(model, x)
+    devices, process, processes = _cluster(model)
+    if devices == 1:
+        return x
+    if BACKEND == "torch":
+        _send_from_main(model)
     # On TensorFlow `fit` takes a batch to build the model, built or not.
     return Dealt(
         x,

@@ -1,35 +1,16 @@
 """Figures of a classifier on labelled images."""
 
-import math
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
+from sklearn import metrics
 
 from keras_ssgan import calibration
 
 
-def confusion_matrix(
-    labels: np.ndarray, predictions: np.ndarray, num_classes: int
-) -> np.ndarray:
-    """Counts of each pair of true and predicted class.
-
-    Args:
-        labels: Integer array of shape `(n,)` in `[0, num_classes)`.
-        predictions: Integer array of shape `(n,)` in `[0, num_classes)`.
-        num_classes: int, K.
-
-    Returns:
-        int64 array of shape `(K, K)`, true classes in rows.
-    """
-    pairs = np.asarray(labels).astype("int64") * num_classes + predictions
-    counts = np.bincount(pairs, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
-
-
-def wilson_interval(
-    successes: int, trials: int, z: float = 1.959964
-) -> tuple[float, float]:
-    """Confidence interval of a share (E. B. Wilson 1927).
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % confidence interval of a share (E. B. Wilson 1927).
 
     Unlike the textbook's `p ± z * sqrt(p * (1 - p) / n)` it stays in `[0, 1]`,
     and is of use where all or none succeed.
@@ -37,18 +18,13 @@ def wilson_interval(
     Args:
         successes: int.
         trials: int, at least 1.
-        z: Quantile of the normal distribution; the default is for 95 %.
 
     Returns:
         `(low, high)`, two floats.
     """
-    share, spread = successes / trials, z**2 / trials
-    middle = share + spread / 2
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    return (
-        max(0.0, (middle - half) / (1 + spread)),
-        min(1.0, (middle + half) / (1 + spread)),
-    )
+    test = binomtest(successes, trials)
+    low, high = test.proportion_ci(confidence_level=0.95, method="wilson")
+    return float(low), float(high)
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -88,7 +64,9 @@ def classification_report(
     """
     num_classes = probabilities.shape[-1]
     predictions = np.argmax(probabilities, axis=-1)
-    confusion = confusion_matrix(labels, predictions, num_classes)
+    confusion = metrics.confusion_matrix(
+        labels, predictions, labels=range(num_classes)
+    )
     correct = np.diagonal(confusion)
     images, hits = int(confusion.sum()), int(correct.sum())
     uncalibrated = calibration.rescale(probabilities, temperature)

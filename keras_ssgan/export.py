@@ -58,7 +58,7 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.model import takes_raw_images
+from keras_ssgan.model import is_classifier
 from keras_ssgan.types import PathLike
 
 _SUFFIXES = {
@@ -145,7 +145,7 @@ def export_classifier(
     """
     if isinstance(model, SemiSupervisedGAN):
         model = model.classifier()
-    if not takes_raw_images(model):
+    if not is_classifier(model):
         raise InputError(
             f"{model.name} is neither a GAN nor the classifier of one; pass "
             "gan.classifier()"
@@ -248,7 +248,9 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
     """Returns the report, what the model gives, and what each format gives."""
     backends = {name: _find_backends(name) for name in formats}
     if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write to")
+        raise InputError(
+            f"there is no folder {path.parent} to write to; make it first"
+        )
     files = [path.name + suffix for f in formats for suffix in _SUFFIXES[f]]
     if path.name in ("", ".."):
         raise InputError(

@@ -67,7 +67,9 @@ def read(path: PathLike) -> dict[str, Any]:
                 lines = _read(archive, _LABELS).decode().split("\n")
                 known["class_names"] = lines[:-1]
     except limits.DAMAGED_ARCHIVE as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(
+            f"{path} is damaged ({error}); restore it from a copy"
+        ) from None
     return known
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import itertools
+import math
 from typing import Any
 from typing import Self
 
@@ -910,16 +911,31 @@ class SemiSupervisedGAN(keras.Model):
             variable.assign(store[f"random_state_{i}"])
 
 
-def takes_raw_images(model: keras.Model) -> bool:
-    """Whether a model prepares its images itself.
+def is_classifier(model: keras.Model) -> bool:
+    """Whether a model is one as `SemiSupervisedGAN.classifier` gives it.
 
     Args:
-        model: Functional `keras.Model`.
+        model: `keras.Model`, of whoever's making.
 
     Returns:
-        bool; `True` for what `SemiSupervisedGAN.classifier` gives.
+        bool; `True` where it takes raw images of any size, prepares them by
+        itself, and gives one number for each class.
     """
-    return "preprocessor" in {layer.name for layer in model.layers}
+    layers = {layer.name: layer for layer in model.layers}
+    inputs = getattr(model, "inputs", None) or []
+    if "preprocessor" not in layers or len(inputs) != 1:
+        return False
+    _, *size_and_channels = inputs[0].shape
+    # Models of earlier versions have no temperature.
+    scale = getattr(layers.get("temperature"), "scale", 1)
+    return (
+        size_and_channels[:2] == [None, None]
+        and len(size_and_channels) in (2, 3)
+        and len(model.outputs) == 1
+        and len(model.outputs[0].shape) == 2
+        and isinstance(scale, int | float)
+        and 0 < scale < math.inf
+    )
 
 
 def _means(total, *parts):

@@ -17,9 +17,7 @@ from keras_ssgan import layers
 from keras_ssgan.types import Tensor
 
 
-def build_preprocessor(
-    image_shape: tuple[int, int, int], name: str = "preprocessor"
-) -> keras.Model:
+def build_preprocessor(image_shape: tuple[int, int, int]) -> keras.Model:
     """Raw pixels to what the discriminator sees.
 
     Scales pixels from `[0, 255]` to `[-1, 1]` and resizes bilinearly. It runs
@@ -28,11 +26,11 @@ def build_preprocessor(
 
     Args:
         image_shape: `(height, width, channels)` of the result.
-        name: Name of the model.
 
     Returns:
-        `keras.Model` from `(batch, any_height, any_width, channels)`, any real
-        dtype, to float32 `(batch, height, width, channels)`.
+        `keras.Model` `"preprocessor"` from `(batch, any_height, any_width,
+        channels)`, any real dtype, to float32 `(batch, height, width,
+        channels)`.
     """
     height, width, channels = image_shape
     # === Layers ===
@@ -44,7 +42,7 @@ def build_preprocessor(
     inputs = keras.Input((None, None, channels), dtype="float32", name="pixels")
     # `Resizing` would tell all layers after it that they are in training.
     images = resize(scale(inputs), training=False)
-    return keras.Model(inputs, images, name=name)
+    return keras.Model(inputs, images, name="preprocessor")
 
 
 def build_discriminator(

@@ -20,7 +20,7 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.model import takes_raw_images
+from keras_ssgan.model import is_classifier
 from keras_ssgan.types import PathLike
 
 # What a run's results say of its images.
@@ -62,7 +62,7 @@ def load_classifier(path: PathLike) -> keras.Model:
     if isinstance(model, SemiSupervisedGAN):
         return model.classifier()
     # Others may give anything.
-    if not takes_raw_images(model):
+    if not is_classifier(model):
         raise InputError(
             f"{path} is neither a GAN nor the classifier of one; give the "
             "run's folder, its gan.keras or its classifier.keras"
@@ -79,10 +79,8 @@ def temperature_of(classifier: keras.Model) -> float:
     Returns:
         float; 1 for a model without a layer `"temperature"`.
     """
-    names = {layer.name for layer in classifier.layers}
-    if "temperature" not in names:
-        return 1.0
-    return 1 / classifier.get_layer("temperature").scale
+    layers = {layer.name: layer for layer in classifier.layers}
+    return 1 / getattr(layers.get("temperature"), "scale", 1)
 
 
 def load_gan(path: PathLike) -> SemiSupervisedGAN:
@@ -122,7 +120,10 @@ def read_history(folder: PathLike) -> dict[str, list[float]]:
     try:
         return parse_history(text_files.read_text(path, limits.MAX_CSV_BYTES))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(
+            f"{path} is damaged ({error}); restore it from a copy, or train "
+            "again"
+        ) from None
 
 
 def parse_history(text: str) -> dict[str, list[float]]:
@@ -163,15 +164,35 @@ def load_class_names(path: PathLike, num_classes: int) -> list[str]:
         InputError: If the run's results are damaged.
     """
     default = [str(label) for label in range(num_classes)]
-    names = _read_facts(path).get("class_names", default)
+    return check_class_names(
+        _read_facts(path).get("class_names", default), num_classes, path
+    )
+
+
+def check_class_names(
+    names: Any, num_classes: int, path: PathLike
+) -> list[str]:
+    """Checks what a file says its classes are called.
+
+    Args:
+        names: Whatever it says.
+        num_classes: int, K.
+        path: The file, or the folder of its run, to name it.
+
+    Returns:
+        `names`, K of them that can be printed.
+
+    Raises:
+        InputError: If they are something else.
+    """
     if (
         not isinstance(names, list)
         or len(names) != num_classes
         or not all(map(_is_name, names))
     ):
         raise InputError(
-            f"{path} does not name its {num_classes} classes; its labels.txt "
-            "or metrics.json is damaged"
+            f"{path} does not name its {num_classes} classes; what it says of "
+            "them is damaged: restore it from a copy, or train again"
         )
     return names
 
@@ -261,7 +282,7 @@ def complete_image_format(
     ):
         raise InputError(
             f"{path} does not say what sizes its images and their ink have; "
-            "its metadata is damaged"
+            "its metadata is damaged: restore it from a copy, or train again"
         )
     return {
         "image_size": size,
@@ -384,7 +405,10 @@ def _read_metrics(folder):
     try:
         return text_files.read_json_object(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(
+            f"{path} is damaged ({error}); restore it from a copy, or train "
+            "again"
+        ) from None
 
 
 def _load(path, name):

@@ -119,7 +119,7 @@ def train(
         steps = config.epochs * steps_per_epoch  # type: ignore[operator]
         gan = _build_gan(config, len(split.class_names), steps)
         # What `fit` would refuse, before anything is written.
-        distribution.deal(gan, data)
+        distribution.check_dealable(gan, data)
         with _resumable(folder):
             start = time.perf_counter()
             trainer = _Trainer(

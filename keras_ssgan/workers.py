@@ -27,7 +27,10 @@ class Worker:
     Example:
 
     ```python
-    with Worker("jax", Training, "compact", get_preset("compact")) as worker:
+    compact = get_preset("compact")
+    with Worker(
+        "jax", Training, "compact", compact, "float32", compact.batch_size
+    ) as worker:
         seconds = worker.ask("train", 20)
     ```
     """

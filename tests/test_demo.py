@@ -449,6 +449,18 @@ def test_sizes_that_are_none_are_refused(damage, run, tmp_path):
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.parametrize(
+    "names", ["digits", NAMES[1:], [*NAMES[1:], 9], [*NAMES[1:], "\x1b[2J"]]
+)
+def test_names_that_are_none_are_refused(names, exported, tmp_path):
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"labels": json.dumps(names)})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="does not name its 10 classes"):
+        site.read_models(tmp_path / "model.onnx")
+
+
 def test_a_classifier_alone_will_do(exported, tmp_path):
     shutil.copy(exported, tmp_path / "alone.onnx")
     files = site.read_models(tmp_path / "alone.onnx")

@@ -468,6 +468,36 @@ def test_classifier_of_nested_networks_is_made_of_stock_layers():
     assert ks.layers.Conv2D not in kinds
 
 
+def _like_a_classifier(channels=(), size=None, scale=0.5, outputs=1):
+    """A model with the names that a classifier's layers have."""
+    pixels = keras.Input((size, size, *channels))
+    x = keras.ops.expand_dims(pixels, -1) if not channels else pixels
+    x = keras.layers.Resizing(4, 4, name="preprocessor")(x)
+    x = keras.layers.Dense(3)(keras.layers.Flatten()(x))
+    if scale is not None:
+        x = keras.layers.Rescaling(scale, name="temperature")(x)
+    return keras.Model(pixels, [x] * outputs if outputs > 1 else x)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"size": 8},
+        {"scale": 0.0},
+        {"scale": float("inf")},
+        {"scale": [1.0, 2.0, 3.0]},
+        {"outputs": 2},
+    ],
+)
+def test_a_model_that_looks_like_a_classifier_is_none(odd):
+    assert ks.model.is_classifier(_like_a_classifier())
+    assert ks.model.is_classifier(_like_a_classifier(channels=(3,)))
+    # As of versions without one.
+    assert ks.model.is_classifier(_like_a_classifier(scale=None))
+    assert not ks.model.is_classifier(_like_a_classifier(**odd))
+
+
 def test_classifier_is_a_copy(data, partly_labeled):
     gan = new_gan()
     classifier = gan.classifier()

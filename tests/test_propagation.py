@@ -305,6 +305,28 @@ def test_later_labels_are_those_of_the_averaged_weights(gan, data, monkeypatch):
 
 
 @pytest.mark.any_backend
+def test_who_interrupts_it_keeps_the_weights_in_training(
+    gan, data, monkeypatch
+):
+    mixed, _ = data
+    callback = PropagateLabels(mixed)
+    gan.fit(mixed, shuffle=False, verbose=0, callbacks=[callback])
+    # No averages, as in the middle of a training.
+    weights = [1.1 * w for w in gan.discriminator.get_weights()]
+    gan.discriminator.set_weights(weights)
+
+    def interrupt(images):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gan, "features_and_probabilities", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        callback.on_epoch_begin(1)
+    for kept, weight in zip(
+        gan.discriminator.get_weights(), weights, strict=True
+    ):
+        np.testing.assert_array_equal(kept, weight)
+
+
 def test_an_epoch_that_was_broken_off_keeps_its_labels(gan, data):
     mixed, _ = data
     later = ks.datasets.MixedDataset(

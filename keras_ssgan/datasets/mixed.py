@@ -11,6 +11,7 @@ import numpy as np
 from keras_ssgan import limits
 from keras_ssgan.checks import check_images
 from keras_ssgan.checks import check_labels
+from keras_ssgan.checks import check_some_labels
 from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 from keras_ssgan.propagation import PseudoLabels
@@ -194,7 +195,8 @@ class MixedDataset(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Moves on to the next epoch, if this one was begun and is complete.
 
-        An epoch that was broken off is seen again, all of it.
+        An epoch that was broken off is seen again, all of it; but not with
+        `workers`, whose batches are not counted.
         """
         # Keras' workers may draw before `on_epoch_begin`, or in processes of
         # their own, so that their batches cannot be counted here.
@@ -220,11 +222,7 @@ class MixedDataset(keras.utils.PyDataset):
 
     def _resolve_share(self, labeled_per_batch):
         """Checks, or chooses, the number of labelled images in a batch."""
-        if len(self._labeled) == 0:
-            raise InputError(
-                "no image has a label (all are -1); label some images of each "
-                "class"
-            )
+        check_some_labels(self.y)
         if len(self._unlabeled) == 0:
             _check_integer("batch_size", self.batch_size, at_least=1)
             if labeled_per_batch not in (None, self.batch_size):

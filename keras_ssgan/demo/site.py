@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from keras_ssgan import export
+from keras_ssgan import limits
 from keras_ssgan import runs
 from keras_ssgan import shipped
 from keras_ssgan.demo import vendor
@@ -128,6 +129,7 @@ def _describe(path):
             "the demo takes the package onnx; run pip install "
             "'keras-ssgan[export]'"
         ) from None
+    limits.check_memory(path.stat().st_size, path, "export it again")
     try:
         model = onnx.load(path, load_external_data=False)
         metadata = {prop.key: prop.value for prop in model.metadata_props}
@@ -138,6 +140,8 @@ def _describe(path):
             if name in metadata
         }
         (pixels,) = model.graph.input
+        (probabilities,) = model.graph.output
+        *_, classes = probabilities.type.tensor_type.shape.dim
     except Exception:
         raise InputError(
             f"{path} is no classifier; give one that keras-ssgan export wrote"
@@ -146,6 +150,7 @@ def _describe(path):
         raise InputError(
             f"{path} takes images of several channels; the demo draws in one"
         )
+    names = runs.check_class_names(names, classes.dim_value, path)
     return names, runs.complete_image_format(known, path)
 
 
