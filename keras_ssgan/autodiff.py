@@ -63,6 +63,9 @@ def _torch_vjp(fn, variables, *inputs):
         output, aux = fn(*inputs)
 
     def pullback(cotangent):
+        # PyTorch does not take none, as of a frozen network.
+        if not sources and not inputs:
+            return [], []
         gradients = list(
             torch.autograd.grad(
                 output,
@@ -177,20 +180,27 @@ def apply_gradients(optimizer, gradients, variables):
         variable.assign(value)
 
 
+# Whatever Keras is told of other models.
+_conv = functools.partial(ops.conv, data_format="channels_last")
+_conv_transpose = functools.partial(
+    ops.conv_transpose, data_format="channels_last"
+)
+
+
 @functools.cache
 def _jax_conv_transpose(strides, padding):
     """Transposed convolution with gradients that XLA is quick at on a CPU."""
     import jax
 
     def forward(x, kernel):
-        return ops.conv_transpose(x, kernel, strides, padding), (x, kernel)
+        return _conv_transpose(x, kernel, strides, padding), (x, kernel)
 
     def backward(residuals, cotangent):
         x, kernel = residuals
         # The transpose of a convolution, so its gradients are those of the
         # convolution: XLA's own for the kernel takes 20 times as long.
         x_gradient, pullback = jax.vjp(
-            lambda kernel: ops.conv(cotangent, kernel, strides, padding), kernel
+            lambda kernel: _conv(cotangent, kernel, strides, padding), kernel
         )
         return x_gradient, *pullback(x)
 
@@ -220,7 +230,7 @@ def conv(x, kernel, strides, padding):
     """
     if BACKEND == "torch":
         return _torch_conv(x, kernel, strides, padding)
-    return ops.conv(x, kernel, strides, padding)
+    return _conv(x, kernel, strides, padding)
 
 
 def conv_transpose(x, kernel, strides, padding):
@@ -241,7 +251,7 @@ def conv_transpose(x, kernel, strides, padding):
         return _jax_conv_transpose(strides, padding)(x, kernel)
     if BACKEND == "torch" and kernel.shape[0] >= strides[0]:
         return _torch_conv_transpose(x, kernel, strides, padding)
-    return ops.conv_transpose(x, kernel, strides, padding)
+    return _conv_transpose(x, kernel, strides, padding)
 
 
 def _torch_conv(x, kernel, strides, padding):

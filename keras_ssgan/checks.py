@@ -8,7 +8,9 @@ import numpy as np
 from keras_ssgan.errors import InputError
 
 
-def check_images(images: np.ndarray) -> None:
+def check_images(
+    images: np.ndarray, channels: tuple[int, ...] | None = (1, 3)
+) -> None:
     """Checks that an array holds raw images.
 
     An array of uint8 is accepted by its shape alone, whatever its size; the
@@ -16,8 +18,8 @@ def check_images(images: np.ndarray) -> None:
 
     Args:
         images: Pixels in `[0, 255]`, shape `(n, height, width)` or `(n,
-            height, width, channels)` with one or three channels, of any
-            integer or floating dtype.
+            height, width, channels)`, of any integer or floating dtype.
+        channels: How many channels there may be; `None` for any number.
 
     Raises:
         InputError: If the array is anything else, or if its pixels look
@@ -32,7 +34,7 @@ def check_images(images: np.ndarray) -> None:
             f"images must be a NumPy array, not {type(images).__name__}; "
             "convert them with np.asarray"
         )
-    _check_image_shape(images.shape)
+    _check_image_shape(images.shape, channels)
     if images.dtype.kind not in "uif":
         raise InputError(
             f"images have dtype {images.dtype}; pass integers or floats in "
@@ -40,6 +42,28 @@ def check_images(images: np.ndarray) -> None:
         )
     if images.dtype != np.uint8:
         _check_pixel_values(images)
+
+
+def check_raw(images: Any, source: str = "the images") -> None:
+    """Checks that not all pixels are 0 or 1, which is black to the networks.
+
+    Args:
+        images: Array of some of the images, not of one of them: it may be
+            black.
+        source: What they are, to name them.
+
+    Raises:
+        InputError: If no pixel is above 1.
+
+    Example:
+
+    >>> check_raw(np.full((10, 28, 28), 255, "uint8"))
+    """
+    if images.max() <= 1:
+        raise InputError(
+            f"no pixel of {source} is above 1 of 255; multiply them by 255, "
+            "scaling is part of the model"
+        )
 
 
 def count_channels(shape: tuple[int | None, ...]) -> int:
@@ -96,6 +120,27 @@ def check_has_labels(labels: Any) -> None:
         )
 
 
+def check_no_one_hot(labels: Any) -> None:
+    """Checks that labels are no rows of a number for each class.
+
+    Args:
+        labels: Array or tensor.
+
+    Raises:
+        InputError: If they are such rows.
+
+    Example:
+
+    >>> check_no_one_hot(np.array([3, -1, 9]))
+    """
+    # Of a tensor in a graph, neither may be known.
+    if labels.ndim == 2 and labels.shape[1] not in (None, 1):
+        raise InputError(
+            f"labels of shape {labels.shape} look one-hot; pass class ids, as "
+            "labels.argmax(axis=1) gives them, and -1 for no label"
+        )
+
+
 def check_labels(
     labels: np.ndarray,
     num_classes: int | None,
@@ -129,11 +174,7 @@ def check_labels(
             f"labels have dtype {labels.dtype}; turn class names into integer "
             "ids, as np.unique(labels, return_inverse=True)[1] does"
         )
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        raise InputError(
-            f"labels of shape {labels.shape} look one-hot; pass class ids, as "
-            "labels.argmax(axis=1) gives them, and -1 for no label"
-        )
+    check_no_one_hot(labels)
     if labels.ndim != 1 and labels.shape[1:] != (1,):
         raise InputError(
             f"labels have shape {labels.shape}; pass one class id per image, "
@@ -221,16 +262,16 @@ def check_one_size(
         )
 
 
-def _check_image_shape(shape):
+def _check_image_shape(shape, channels):
     if len(shape) not in (3, 4):
         raise InputError(
             f"images have shape {shape}; pass (n, height, width) or (n, "
             "height, width, channels)"
         )
-    if len(shape) == 4 and shape[3] not in (1, 3):
+    if len(shape) == 4 and channels and shape[3] not in channels:
         raise InputError(
-            f"images of shape {shape} have {shape[3]} channels; pass 1 or 3, "
-            "on the last axis"
+            f"images of shape {shape} have {shape[3]} channels; pass "
+            f"{' or '.join(map(str, channels))}, on the last axis"
         )
     if 0 in shape:
         raise InputError(

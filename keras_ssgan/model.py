@@ -19,6 +19,7 @@ from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import keeps_state
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
+from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.mixed import FirstEpoch
 from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
@@ -30,6 +31,7 @@ from keras_ssgan.networks import run_in_training
 from keras_ssgan.optimizer import AlternatingOptimizer
 from keras_ssgan.optimizer import serialize_optimizer
 from keras_ssgan.settings import get_preset
+from keras_ssgan.types import PathLike
 from keras_ssgan.types import Tensor
 
 
@@ -83,7 +85,8 @@ class SemiSupervisedGAN(keras.Model):
         **kwargs: Arguments of `keras.Model`, such as `dtype`.
 
     Raises:
-        InputError: If the networks do not fit each other.
+        InputError: If the networks do not fit each other, or another argument
+            is of no use.
 
     Example:
 
@@ -115,6 +118,16 @@ class SemiSupervisedGAN(keras.Model):
     ) -> None:
         super().__init__(name=name, **kwargs)
         _check_networks(discriminator, generator)
+        if min(real_fake, consistency) < 0:
+            raise InputError(
+                f"real_fake is {real_fake} and consistency {consistency}; give "
+                "weights of at least 0"
+            )
+        if not isinstance(augmentation, keras.Layer | None):
+            raise InputError(
+                f"augmentation is a {type(augmentation).__name__}; pass a "
+                "keras.Layer, such as keras.Sequential of several"
+            )
         if feature_matching not in losses.FEATURE_MATCHING:
             raise InputError(
                 f"feature_matching={feature_matching!r} is unknown; use one "
@@ -266,8 +279,10 @@ class SemiSupervisedGAN(keras.Model):
 
         Raises:
             InputError: If the weights are bfloat16 or float16, which small
-                steps do not move.
+                steps do not move; or if `metrics` is no list.
         """
+        if not isinstance(metrics, list | tuple | None):
+            raise InputError(f"metrics is {metrics!r}; pass a list of metrics")
         for variable in self.trainable_variables:
             checks.check_weights_dtype(variable.dtype)
         optimizer = AlternatingOptimizer(
@@ -429,6 +444,19 @@ class SemiSupervisedGAN(keras.Model):
         )(losses.class_logits(logits))
         outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
         return keras.Model(inputs, outputs, name=name)
+
+    def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Exports the classifier, as `keras.Model.export`.
+
+        `ks.export_classifier` does so for more runtimes, and runs what it has
+        written.
+
+        Args:
+            filepath: As in `keras.Model.export`.
+            *args: As in `keras.Model.export`.
+            **kwargs: As in `keras.Model.export`.
+        """
+        self.classifier().export(filepath, *args, **kwargs)
 
     # === Generating ===
 
@@ -594,14 +622,18 @@ class SemiSupervisedGAN(keras.Model):
         if isinstance(images, MixedDataset):
             # The rest of it has been checked.
             self._check_channels(images.x)
-            checks.check_labels(images.y, self.num_classes)
+            images, labels = images.x, images.y
+            checks.check_labels(labels, self.num_classes)
         elif isinstance(images, np.ndarray):
             self._check_images(images)
             checks.check_labels(labels, self.num_classes, len(images))
+        else:
+            return
+        checks.check_raw(streams.some(images, 100))
 
     def _check_images(self, images):
         if isinstance(images, np.ndarray):
-            checks.check_images(images)
+            checks.check_images(images, channels=None)
             self._check_channels(images)
 
     def _check_channels(self, images):
@@ -650,8 +682,13 @@ class SemiSupervisedGAN(keras.Model):
             lambda: (run_in_training(self.generator, latents), None),
             self.generator.trainable_variables,
         )
+        # A label of no class makes the figures NaN, and not the weights.
+        known = labels < self.num_classes
         d_losses, logits = self._update_discriminator(
-            views, labels, mask, ops.stop_gradient(fakes)
+            views,
+            ops.where(known, labels, 0),
+            ops.where(known, mask, 0.0),
+            ops.stop_gradient(fakes),
         )
         g_losses = self._update_generator(views[0], fakes, generator_pullback)
 
@@ -689,7 +726,7 @@ class SemiSupervisedGAN(keras.Model):
                 run_in_training(self.discriminator, view)[1] for view in views
             ]
             # What is classified are real images: the statistics are theirs.
-            with _preserved(self.discriminator.non_trainable_weights):
+            with _preserved(_statistics(self.discriminator)):
                 _, fake_logits = run_in_training(self.discriminator, fakes)
             parts = [
                 losses.supervised_loss(logits, labels, mask),
@@ -725,7 +762,7 @@ class SemiSupervisedGAN(keras.Model):
             The total loss and its two parts, without their weights.
         """
         feature_matching_loss = losses.FEATURE_MATCHING[self.feature_matching]
-        with _preserved(self.discriminator.non_trainable_weights):
+        with _preserved(_statistics(self.discriminator)):
             features, _ = run_in_training(self.discriminator, images)
 
             def generator_loss(fakes):
@@ -758,14 +795,23 @@ class SemiSupervisedGAN(keras.Model):
         at all (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima
         and Better Generalization", section 3.2). Each batch normalisation gets
         the mean and variance of its inputs, in inference mode, from the first
-        one on. Those within a nested model keep what they have.
+        one on. Those within a nested model, and frozen ones, keep what they
+        have.
 
         Args:
             images: Raw images, an array as in `fit`; a few thousand are enough.
             batch_size: int, images at a time.
+
+        Raises:
+            InputError: As in `predict`.
         """
+        self._check_images(images)
         for layer in self.discriminator.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
+            if (
+                isinstance(layer, keras.layers.BatchNormalization)
+                # A frozen one keeps its own in training, too.
+                and layer.trainable
+            ):
                 before = keras.Model(self.discriminator.inputs, layer.input)
                 mean, variance = self._moments(before, images, batch_size)
                 layer.moving_mean.assign(mean)
@@ -826,8 +872,12 @@ class SemiSupervisedGAN(keras.Model):
         # Keras would give the logs of the last step, where they lack a metric:
         # of several devices on TensorFlow the mean of what each of them has,
         # be it no image at all. The metrics themselves add up the images.
-        results = self.get_metrics_result()
-        return {name: results[name] for name in logs}
+        # What a `train_step` of the user's logs besides is as it is.
+        return logs | {
+            name: result
+            for name, result in self.get_metrics_result().items()
+            if name in logs
+        }
 
     def _update_class_metrics(self, images, labels, mask, logits):
         """Updates the metrics of the labelled images; returns all logs."""
@@ -851,6 +901,7 @@ class SemiSupervisedGAN(keras.Model):
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         checks.check_has_labels(labels)
+        checks.check_no_one_hot(labels)
         labels = ops.reshape(labels, (-1,))
         # Before they become integers, which a label that is NaN may not be.
         mask = ops.cast(labels >= 0, "float32")
@@ -908,7 +959,9 @@ class SemiSupervisedGAN(keras.Model):
 
     def load_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self._random_states()):
-            variable.assign(store[f"random_state_{i}"])
+            # Dropout or an augmentation that is new has a seed of its own.
+            if f"random_state_{i}" in store:
+                variable.assign(store[f"random_state_{i}"])
 
 
 def is_classifier(model: keras.Model) -> bool:
@@ -962,6 +1015,17 @@ def _predict(network, inputs, batch_size):
         network.predict_function = function
 
 
+def _statistics(network):
+    """Variables that a pass in training mode may change."""
+    return [
+        variable
+        for layer in network._flatten_layers()
+        # Weights that are frozen are no statistics, and neither change.
+        if layer.trainable
+        for variable in layer._non_trainable_variables
+    ]
+
+
 @contextlib.contextmanager
 def _preserved(variables):
     """Gives variables their values back on leaving.
@@ -978,10 +1042,21 @@ def _preserved(variables):
 
 
 def _check_networks(discriminator, generator):
-    if len(discriminator.outputs) != 2:
+    for network in (discriminator, generator):
+        if not getattr(network, "outputs", None):
+            raise InputError(
+                f"the {type(network).__name__} {network.name!r} does not say "
+                "what it takes and gives; pass a functional keras.Model, or a "
+                "keras.Sequential that begins with keras.Input"
+            )
+    outputs = discriminator.output
+    if not isinstance(outputs, list | tuple) or [
+        len(x.shape) for x in outputs
+    ] != [2, 2]:
+        shapes = keras.tree.map_structure(lambda x: x.shape, outputs)
         raise InputError(
-            "the discriminator has to return [features, logits]; received a "
-            f"model with {len(discriminator.outputs)} output(s)"
+            "the discriminator has to return [features, logits], of shapes "
+            f"(batch, d) and (batch, K + 1); received {shapes}"
         )
     num_logits = discriminator.output_shape[1][-1]
     if num_logits < 3:
@@ -999,7 +1074,12 @@ def _check_networks(discriminator, generator):
             "the generator has to take latents (batch, 1, 1, latent_dim); "
             f"received the input shape {generator.input_shape}"
         )
-    if discriminator.losses or generator.losses:
+    layers = discriminator._flatten_layers() + generator._flatten_layers()
+    if (
+        discriminator.losses
+        or generator.losses
+        or any(getattr(x, "activity_regularizer", None) for x in layers)
+    ):
         raise InputError(
             "regularisation losses of layers are not part of the method; "
             "give the optimizers a weight_decay instead"

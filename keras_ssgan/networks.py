@@ -16,6 +16,9 @@ from keras_ssgan import autodiff
 from keras_ssgan import layers
 from keras_ssgan.types import Tensor
 
+# Whatever `keras.config.set_image_data_format` says of other models.
+_CHANNELS_LAST = "channels_last"
+
 
 def build_preprocessor(image_shape: tuple[int, int, int]) -> keras.Model:
     """Raw pixels to what the discriminator sees.
@@ -35,7 +38,9 @@ def build_preprocessor(image_shape: tuple[int, int, int]) -> keras.Model:
     height, width, channels = image_shape
     # === Layers ===
     scale = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")
-    resize = keras.layers.Resizing(height, width, dtype="float32")
+    resize = keras.layers.Resizing(
+        height, width, data_format=_CHANNELS_LAST, dtype="float32"
+    )
 
     # === Functional model ===
     # Of integers, too, which a functional model converts to this.
@@ -90,16 +95,16 @@ def build_discriminator(
     x = inputs
     last = len(convolutions) - 1
     for i, (filters, kernel_size, strides, padding) in enumerate(convolutions):
-        x = layers.Conv2D(filters, kernel_size, strides, padding, dtype=dtype)(
-            x
-        )
+        x = layers.Conv2D(
+            filters, kernel_size, strides, padding, _CHANNELS_LAST, dtype=dtype
+        )(x)
         x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
         if 0 < i < last:
             x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         if i < last:
             x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     features = keras.layers.GlobalAveragePooling2D(
-        dtype="float32", name="features"
+        _CHANNELS_LAST, dtype="float32", name="features"
     )(x)
     num_logits = num_classes if tied_logit else num_classes + 1
     logits = keras.layers.Dense(num_logits, dtype="float32", name="logits")(
@@ -145,12 +150,19 @@ def build_generator(
     x = inputs
     *hidden, (channels, kernel_size, strides, padding) = convolutions
     for filters, *geometry in hidden:
-        x = layers.Conv2DTranspose(filters, *geometry, dtype=dtype)(x)
+        x = layers.Conv2DTranspose(
+            filters, *geometry, data_format=_CHANNELS_LAST, dtype=dtype
+        )(x)
         x = keras.layers.ReLU(dtype=dtype)(x)
         x = layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
         x = layers.Dropout(dropout, seed=next(seeds), dtype=dtype)(x)
     x = layers.Conv2DTranspose(
-        channels, kernel_size, strides, padding, dtype=dtype
+        channels,
+        kernel_size,
+        strides,
+        padding,
+        data_format=_CHANNELS_LAST,
+        dtype=dtype,
     )(x)
     images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
     return keras.Model(inputs, images, name=name)

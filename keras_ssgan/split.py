@@ -109,11 +109,10 @@ def load_split(config: Config) -> Split:
 
 def _check_pixels(dataset, config):
     """Refuses images that are scaled to 0 and 1, and warns of large ones."""
-    if streams.some(dataset.x_train, 100).max() <= 1:
-        raise InputError(
-            f"no pixel of the training images in {config.dataset} is above 1 "
-            "of 255; multiply them by 255, scaling is part of the model"
-        )
+    checks.check_raw(
+        streams.some(dataset.x_train, 100),
+        f"the training images in {config.dataset}",
+    )
     height, width = dataset.x_train.shape[1:3]
     size = get_preset(config.preset).image_size
     if max(height, width) >= 2 * size:

@@ -606,11 +606,13 @@ def test_networks_that_fit_each_other_are_accepted():
     ("discriminator", "generator", "message"),
     [
         ([11], {}, "features, logits"),
+        ([6, 11, 3], {}, "features, logits"),
         ([6, 2], {}, "two classes or more"),
         ([6, 11], {"image_shape": (16, 16, 1)}, r"\(16, 16, 1\)"),
         ([6, 11], {"latent_shape": (5,)}, "latent_dim"),
         ([6, 11], {"latent_shape": (2, 2, 5)}, "latent_dim"),
         ([6, 11], {"kernel_regularizer": "l2"}, "weight_decay"),
+        ([6, 11], {"activity_regularizer": "l2"}, "weight_decay"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused(
@@ -620,6 +622,80 @@ def test_networks_that_do_not_fit_are_refused(
         ks.SemiSupervisedGAN(
             image_model(*discriminator), latent_model(**generator)
         )
+
+
+def test_networks_of_another_kind_are_refused():
+    class Subclass(keras.Model):
+        pass
+
+    for generator in (Subclass(), keras.Sequential([keras.layers.Flatten()])):
+        with pytest.raises(ks.InputError, match="pass a functional"):
+            ks.SemiSupervisedGAN(image_model(6, 11), generator)
+    images = keras.Input((8, 8, 1))
+    logits = keras.layers.Dense(11)(images)
+    for outputs in ({"logits": logits}, [images, logits]):
+        with pytest.raises(ks.InputError, match="features, logits"):
+            ks.SemiSupervisedGAN(keras.Model(images, outputs), latent_model())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"consistency": -1.0}, "at least 0"),
+        ({"real_fake": -0.1}, "at least 0"),
+        ({"augmentation": abs}, "pass a keras.Layer"),
+    ],
+)
+def test_arguments_of_no_use_are_refused(arguments, message):
+    with pytest.raises(ks.InputError, match=message):
+        build_tiny_gan(**arguments)
+
+
+def test_metrics_are_a_list():
+    with pytest.raises(ks.InputError, match="pass a list"):
+        build_tiny_gan().compile(metrics="accuracy")
+
+
+def test_images_may_have_any_number_of_channels(data):
+    images, labels, _ = data
+    images = np.stack([images] * 4, axis=-1)
+    gan = ks.SemiSupervisedGAN(
+        image_model(6, 11, shape=(8, 8, 4)),
+        latent_model(image_shape=(8, 8, 4)),
+    )
+    gan.compile()
+    fit(gan, images, labels)
+    assert gan.predict(images, verbose=0).shape == (40, 10)
+
+
+@pytest.mark.parametrize("frozen", ["discriminator", "generator"])
+def test_a_frozen_network_stays_as_it_is(frozen, partly_labeled):
+    gan = build_tiny_gan()
+    getattr(gan, frozen).trainable = False
+    gan.compile(run_eagerly=BACKEND == "tensorflow")
+    before = {
+        name: getattr(gan, name).get_weights()
+        for name in ("discriminator", "generator")
+    }
+    fit(gan, *partly_labeled)
+    for name, weights in before.items():
+        pairs = zip(getattr(gan, name).get_weights(), weights, strict=True)
+        moved = any((a != b).any() for a, b in pairs)
+        assert moved == (name != frozen)
+
+
+def test_images_are_channels_last_whatever_keras_is_told(partly_labeled):
+    gan = new_gan()
+    fit(gan, *partly_labeled)
+    expected = gan.predict(partly_labeled[0], verbose=0)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        again = new_gan()
+        fit(again, *partly_labeled)
+        found = again.predict(partly_labeled[0], verbose=0)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_images", [0, -1])
@@ -650,6 +726,7 @@ def test_one_optimizer_for_both_networks_is_refused():
     ("change", "message"),
     [
         (lambda x, y: (x / 255, y), "scaled"),
+        (lambda x, y: (x // 128, y), "multiply them by 255"),
         (lambda x, y: (np.where(x > 250, np.nan, x), y), "NaN"),
         (lambda x, y: (x.astype("int32") - 1, y), "-1"),
         (lambda x, y: (x[:, 0], y), "shape"),
@@ -819,10 +896,48 @@ def test_a_label_of_no_class_from_a_pipeline_does_not_go_by(data):
     if BACKEND == "jax":  # A compiled step raises no error there.
         losses = gan.evaluate(batches, verbose=0), fit(gan, batches)["loss"]
         assert np.isnan(losses[0][0]) and np.isnan(losses[1]).all()
+        assert np.isfinite(gan.predict(images, verbose=0)).all()
         return
     for run in (gan.evaluate, gan.fit):
         with pytest.raises(Exception, match="12"):
             run(batches, verbose=0)
+    # What has been learnt is not lost by it.
+    assert np.isfinite(gan.predict(images, verbose=0)).all()
+
+
+def test_one_hot_labels_from_a_pipeline_are_refused(data):
+    images, labels, _ = data
+    with pytest.raises(ks.InputError, match="one-hot"):
+        fit(new_gan(), Batches(images, np.eye(10)[labels]))
+
+
+def test_a_train_step_of_the_users_own_may_log_more(partly_labeled):
+    class Own(ks.SemiSupervisedGAN):
+        def train_step(self, *args):
+            # `data`, and under JAX the trainer's state before it.
+            result = super().train_step(*args)
+            logs = result[0] if BACKEND == "jax" else result
+            logs["twice"] = 2 * logs["d_loss"]
+            return result
+
+    tiny = build_tiny_gan()
+    gan = Own(tiny.discriminator, tiny.generator, seed=0)
+    gan.compile(run_eagerly=BACKEND == "tensorflow")
+    logs = fit(gan, *partly_labeled, epochs=2)
+    assert np.isfinite(logs["twice"]).all()
+
+
+def test_the_gan_is_exported_as_its_classifier(tmp_path):
+    gan = new_gan()
+    exported = []
+
+    class Spy(keras.Model):
+        def export(self, *args, **kwargs):
+            exported.append((args, kwargs))
+
+    gan.classifier = lambda: Spy()
+    gan.export(tmp_path / "model", format="onnx")
+    assert exported == [((tmp_path / "model",), {"format": "onnx"})]
 
 
 def test_a_label_of_no_class_may_be_hidden_by_the_mask(data):
@@ -1091,6 +1206,25 @@ def test_the_classifier_is_of_stock_layers(tiny_gan):
 
 
 # === Statistics ===
+
+
+def test_update_statistics_leaves_a_frozen_layer_alone(tiny_data):
+    gan = build_tiny_gan()
+    (layer,) = [
+        layer
+        for layer in gan.discriminator.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    layer.trainable = False
+    before = layer.get_weights()
+    gan.update_statistics(tiny_data[0])
+    for value, old in zip(layer.get_weights(), before, strict=True):
+        assert_array_equal(value, old)
+
+
+def test_update_statistics_refuses_what_predict_does(tiny_data):
+    with pytest.raises(ks.InputError, match="scaled"):
+        build_tiny_gan().update_statistics(tiny_data[0] / 255)
 
 
 def test_update_statistics_are_those_of_the_images(tiny_data):

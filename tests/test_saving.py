@@ -21,6 +21,7 @@ from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
 import keras_ssgan as ks
+from keras_ssgan.augmentation import RandomAffine
 
 BACKEND = keras.backend.backend()
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -249,6 +250,20 @@ def test_training_goes_on_bit_for_bit_after_load_weights(
     assert_same_state(gan, interrupted["before"])
     train(gan, tiny_data, epochs=2)
     assert_same_state(gan, interrupted["after"])
+
+
+def test_weights_are_loaded_where_an_augmentation_is_new(folder):
+    keras.utils.set_random_seed(0)
+    gan = build_tiny_gan()
+    gan.compile()
+    gan.save_weights(folder / "plain.weights.h5")
+    other = build_tiny_gan(augmentation=RandomAffine(elastic=0.05, seed=5))
+    other.compile()
+    other.load_weights(folder / "plain.weights.h5")
+    for value, expected in zip(
+        other.get_weights(), gan.get_weights(), strict=True
+    ):
+        assert_array_equal(value, expected)
 
 
 def test_nothing_is_stored_twice(interrupted):
