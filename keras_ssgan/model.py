@@ -813,15 +813,18 @@ class SemiSupervisedGAN(keras.Model):
                 and layer.trainable
             ):
                 before = keras.Model(self.discriminator.inputs, layer.input)
-                mean, variance = self._moments(before, images, batch_size)
+                mean, variance = self._moments(
+                    before, images, batch_size, layer.axis
+                )
                 layer.moving_mean.assign(mean)
                 layer.moving_variance.assign(variance)
 
-    def _moments(self, network, images, batch_size):
+    def _moments(self, network, images, batch_size, axis):
         """Mean and variance of each channel, `(channels,)`, in float64."""
         count, total, total_of_squares = 0, 0.0, 0.0
         for outputs in self._outputs(network, images, batch_size):
-            outputs = outputs.reshape(-1, outputs.shape[-1]).astype("float64")
+            outputs = np.moveaxis(outputs, axis, -1).astype("float64")
+            outputs = outputs.reshape(-1, outputs.shape[-1])
             count += len(outputs)
             total += outputs.sum(axis=0)
             total_of_squares += np.square(outputs).sum(axis=0)

@@ -1208,6 +1208,23 @@ def test_the_classifier_is_of_stock_layers(tiny_gan):
 # === Statistics ===
 
 
+def test_update_statistics_are_of_the_axis_that_is_normalised(tiny_data):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, padding="same")(inputs)
+    normalized = keras.layers.BatchNormalization(axis=1)(x)
+    features = keras.layers.Flatten()(normalized)
+    logits = keras.layers.Dense(11)(features)
+    discriminator = keras.Model(inputs, [features, logits])
+    gan = ks.SemiSupervisedGAN(discriminator, build_tiny_gan().generator)
+    images, _ = tiny_data
+    gan.update_statistics(images)
+    before = keras.Model(inputs, x)(gan.preprocess(images))
+    mean, variance = discriminator.layers[2].get_weights()[2:]
+    rows = ops.convert_to_numpy(before).astype("float64")
+    assert_allclose(mean, rows.mean(axis=(0, 2, 3)), atol=1e-6)
+    assert_allclose(variance, rows.var(axis=(0, 2, 3)), atol=1e-6)
+
+
 def test_update_statistics_leaves_a_frozen_layer_alone(tiny_data):
     gan = build_tiny_gan()
     (layer,) = [

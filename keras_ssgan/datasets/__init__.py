@@ -11,15 +11,15 @@ from keras_ssgan.datasets.bundled import load_mnist
 from keras_ssgan.datasets.dataset import Dataset
 from keras_ssgan.datasets.dataset import load
 from keras_ssgan.datasets.idx import load_idx
+from keras_ssgan.datasets.image_files import find_images
+from keras_ssgan.datasets.image_files import read_image
 from keras_ssgan.datasets.image_folder import class_names
 from keras_ssgan.datasets.image_folder import load_image_folder
-from keras_ssgan.datasets.image_folder import read_image
 from keras_ssgan.datasets.labels import hide_labels
 from keras_ssgan.datasets.labels import split_validation
 from keras_ssgan.datasets.npz import load_npz
 from keras_ssgan.datasets.photos import DigitFormat
 from keras_ssgan.datasets.photos import find_digit_format
-from keras_ssgan.datasets.photos import find_images
 from keras_ssgan.datasets.photos import on_light_paper
 from keras_ssgan.datasets.photos import read_digit
 from keras_ssgan.datasets.shards import load_shards

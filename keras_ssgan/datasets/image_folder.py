@@ -6,20 +6,20 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags
 from PIL import Image
-from PIL import ImageOps
 
 from keras_ssgan import limits
 from keras_ssgan import text_files
 from keras_ssgan.datasets import streams
-from keras_ssgan.datasets.image_files import open_image
+from keras_ssgan.datasets.image_files import list_files
+from keras_ssgan.datasets.image_files import read_head
+from keras_ssgan.datasets.image_files import read_pixels
+from keras_ssgan.datasets.image_files import unreadable_is_input_error
+from keras_ssgan.datasets.image_files import warn_of_link
 from keras_ssgan.errors import InputError
-from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def estimate_bytes(path: str | os.PathLike, largest: int | None = None) -> int:
         count += len(files)
         for file in files[:: max(1, len(files) // _SAMPLE)]:
             with contextlib.suppress(Exception):
-                shape, _ = _read_head(path / folder / file)
+                shape, _ = read_head(path / folder / file)
                 sizes.append(math.prod(_cut(shape, largest)))
     return count * int(np.median(sizes)) if sizes else 0
 
@@ -257,43 +257,6 @@ def _labeled_folders(path):
     return [*classes, *((-1, u) for u in _folder_names(path, unlabeled=True))]
 
 
-def read_image(
-    path: str | os.PathLike, image_size: tuple[int, int] | None = None
-) -> np.ndarray:
-    """Reads one image as `load_image_folder` does.
-
-    Args:
-        path: A file that Pillow can read.
-        image_size: Height and width, in pixels, to resize it to. `None` leaves
-            it as large as it is.
-
-    Returns:
-        uint8 array of shape `(height, width)`.
-
-    Raises:
-        InputError: If there is no readable image.
-
-    Example:
-
-    >>> read_image("digit.png").shape
-    (28, 28)
-    """
-    with unreadable_is_input_error(path):
-        return _read_image(path, image_size)
-
-
-@contextlib.contextmanager
-def unreadable_is_input_error(path: PathLike) -> Iterator[None]:
-    """Makes whatever Pillow raises on a file one line for the user."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    # Pillow's decoders raise many types on damaged files.
-    except Exception as error:
-        raise InputError(f"{path} is no readable image ({error})") from None
-
-
 def _check_classes(path, labels, least):
     needs = "one" if least == 1 else "two, one of them for the test set"
     for label, name in enumerate(_class_names(path)):
@@ -389,80 +352,8 @@ def _read_readable(files):
     return images[:count], readable
 
 
-def list_files(
-    folder: str | os.PathLike[str], within: bool
-) -> tuple[list[str], list[str]]:
-    """Lists the files of a folder, hidden ones aside.
-
-    Args:
-        folder: The folder.
-        within: Whether those in folders within it count, too. Links to folders
-            are not followed, as they may lead around in circles.
-
-    Returns:
-        Names of the files, sorted, and of the folders that were left out.
-
-    Raises:
-        OSError: If a folder cannot be read.
-    """
-    names: list[str] = []
-    left_out: list[str] = []
-
-    def fail(error):
-        raise error
-
-    for root, folders, files in os.walk(folder, onerror=fail):
-        prefix = os.path.relpath(root, folder)
-        prefix = "" if prefix == os.curdir else prefix
-        folders[:] = _visible(folders)
-        names += [os.path.join(prefix, name) for name in _visible(files)]
-        left_out += [
-            os.path.join(prefix, name)
-            for name in folders
-            if not within or os.path.islink(os.path.join(root, name))
-        ]
-        if not within:
-            break
-    return sorted(names), sorted(left_out)
-
-
-def _visible(names):
-    return [name for name in names if not name.startswith(".")]
-
-
-def warn_of_link(folder: str | os.PathLike) -> None:
-    """Says that a link to a folder was not followed."""
-    warnings.warn(
-        f"skipped {folder}, a link to a folder; copy its images, or link to "
-        "each of them",
-        stacklevel=3,
-    )
-
-
 def _warn_of(file, stacklevel):
     warnings.warn(f"skipped {file}: no readable image", stacklevel=stacklevel)
-
-
-def _read_image(file, image_size):
-    with open_image(file) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            # Pillow clips 16 bits at 255 instead of scaling them.
-            pixels = np.asarray(image).clip(0, 65535) >> 8
-            image = Image.fromarray(pixels.astype("uint8"))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            paper = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(paper, image)
-        image = image.convert("L")
-        if image_size is not None:
-            image = _resize(image, image_size)
-        return np.asarray(image)
-
-
-def _resize(image, image_size):
-    height, width = image_size
-    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _draw_test_set(labels, fraction, rng):
@@ -518,7 +409,7 @@ class FolderImages(streams.StreamedImages):
 
     def decode(self, row: int) -> np.ndarray:
         """Reads an image; Pillow raises many types where it is damaged."""
-        return _read_image(self.path(row), self._image_size)
+        return read_pixels(self.path(row), self._image_size)
 
     def _read(self, rows):
         images = np.empty((len(rows), *self.shape[1:]), self.dtype)
@@ -530,7 +421,7 @@ class FolderImages(streams.StreamedImages):
                 file, other = self.path(row), self._neighbour(row)
                 warnings.warn(f"{file} is damaged; took {other}", stacklevel=3)
                 with unreadable_is_input_error(other):
-                    images[place] = _read_image(other, self._image_size)
+                    images[place] = read_pixels(other, self._image_size)
         return images
 
     def _neighbour(self, row):
@@ -571,7 +462,7 @@ def _list_classes(path, image_size, largest, least):
             )
         for file in files:
             try:
-                heads[_read_head(folder / file)] += 1
+                heads[read_head(folder / file)] += 1
                 found.append(os.fsencode(file))
             # Pillow's decoders raise many types on damaged files.
             except Exception:
@@ -605,19 +496,3 @@ def _list_classes(path, image_size, largest, least):
 
 def _cut(shape, largest):
     return shape if largest is None else tuple(min(n, largest) for n in shape)
-
-
-def _read_head(file):
-    """What the head of a file says of its image.
-
-    Returns:
-        Height and width, upright; and whether it is stored in colour.
-    """
-    with open_image(file) as image:
-        width, height = image.size
-        colour = len(image.getbands()) > 2
-        # A PNG's own `getexif` decodes it, to look behind the pixels too.
-        exif = Image.Image.getexif(image)
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
-    shape = (width, height) if orientation > 4 else (height, width)
-    return shape, colour

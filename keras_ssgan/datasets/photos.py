@@ -1,20 +1,14 @@
 """Photos and drawings of a digit, normalised as a model's digits were."""
 
 import dataclasses
-import glob
 import os
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
-from keras_ssgan import limits
 from keras_ssgan.datasets.image_files import open_image
-from keras_ssgan.datasets.image_folder import list_files
-from keras_ssgan.datasets.image_folder import unreadable_is_input_error
-from keras_ssgan.datasets.image_folder import warn_of_link
+from keras_ssgan.datasets.image_files import unreadable_is_input_error
 from keras_ssgan.errors import InputError
 
 # Photos are reduced to this many pixels first: it evens out their grain.
@@ -210,69 +204,6 @@ def _lies_in(ink, digit_format):
         *np.subtract(centers, _middle(digit_format)),
     ]
     return np.abs(errors).max() <= max(1, _LARGEST_ERROR * length)
-
-
-def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
-    """Finds the files that a user names.
-
-    Args:
-        paths: Files; folders, of which every image is taken, recursively and
-            sorted, hidden ones aside; and patterns such as `scans/*.png`, as
-            `glob` reads them.
-
-    Returns:
-        List of `pathlib.Path`, in the order of `paths`.
-
-    Raises:
-        InputError: If one of `paths` stands for no file.
-
-    Example:
-
-    >>> find_images(["digit.png", "scans", "photos/*.jpg"])
-    """
-    files = []
-    for path in map(Path, paths):
-        names = [path] if path.exists() else _match(path)
-        # Once each: `**` matches a folder, and what is in it.
-        found = list(
-            dict.fromkeys(file for name in names for file in _expand(name))
-        )
-        if not found:
-            why = "holds no image" if path.is_dir() else "does not exist"
-            raise InputError(
-                f"{path} {why}; give files, folders of images or patterns such "
-                "as 'scans/*.png'"
-            )
-        files += found
-    return files
-
-
-def _match(pattern):
-    """Lists what a pattern matches, sorted."""
-    return [
-        Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))
-    ]
-
-
-def _expand(path):
-    """Lists the images in a folder; a file stands for itself."""
-    if not path.is_dir():
-        return [path]
-    Image.init()
-    suffixes = {
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        if name in limits.IMAGE_FORMATS
-    }
-    names, links = list_files(path, within=True)
-    for name in links:
-        warn_of_link(path / name)
-    return [
-        path / name
-        for name in names
-        if os.path.splitext(name)[1].lower() in suffixes
-        and (path / name).is_file()
-    ]
 
 
 def _open(path):
