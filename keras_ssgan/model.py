@@ -667,7 +667,20 @@ class SemiSupervisedGAN(keras.Model):
 
     @trainer_step
     def train_step(self, data: Any) -> Any:
-        """One discriminator update, then one generator update."""
+        """One discriminator update, then one generator update.
+
+        `compute_loss`, which Keras' own step calls, has no part in it.
+
+        Args:
+            data: Batch, `(images, labels)` or `(images, labels, mask)`. Under
+                JAX, as in Keras, the arguments are `(state, data)`.
+
+        Returns:
+            Dict of the logs; under JAX `(logs, state)`.
+
+        Raises:
+            InputError: If there are no labels, or they are one-hot.
+        """
         images, labels, mask = self._unpack(data)
         batch_size = ops.shape(images)[0]
         views = [self._augment(images)]
