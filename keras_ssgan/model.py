@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import itertools
 import math
+import warnings
 from typing import Any
 from typing import Self
 
@@ -557,6 +558,7 @@ class SemiSupervisedGAN(keras.Model):
                 networks', also as a `MixedDataset` or `validation_data`.
         """
         self._check_labeled_images(x, y)
+        _warn_of_one_class(x.y if isinstance(x, MixedDataset) else y)
         signature = inspect.signature(super().fit)
         arguments = signature.bind(x, y, *args, **kwargs).arguments
         validation_data = arguments.get("validation_data")
@@ -1055,6 +1057,19 @@ def _preserved(variables):
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def _warn_of_one_class(labels):
+    """Warns of labels 1 and -1, say, of which one means "no label"."""
+    if not isinstance(labels, np.ndarray):
+        return
+    classes = np.unique(labels[labels >= 0])
+    if len(classes) == 1:
+        warnings.warn(
+            f"all labelled images are of class {classes[0]}, and -1 is for "
+            "those without a label; number the classes 0, 1 and so on",
+            stacklevel=3,
+        )
 
 
 def _check_networks(discriminator, generator):

@@ -905,6 +905,13 @@ def test_a_label_of_no_class_from_a_pipeline_does_not_go_by(data):
     assert np.isfinite(gan.predict(images, verbose=0)).all()
 
 
+def test_labels_of_one_class_are_warned_of(data):
+    images, labels, _ = data
+    signs = np.where(labels % 2 == 0, 1, -1)
+    with pytest.warns(UserWarning, match="all labelled images are of class 1"):
+        fit(new_gan(), images, signs)
+
+
 def test_one_hot_labels_from_a_pipeline_are_refused(data):
     images, labels, _ = data
     with pytest.raises(ks.InputError, match="one-hot"):
