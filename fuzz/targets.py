@@ -199,11 +199,8 @@ def _metrics_seeds():
 
 
 def _parse_metrics(content, folder):
-    from keras_ssgan import runs
-
     (folder / "metrics.json").write_bytes(content)
-    runs.load_class_names(folder, 2)
-    runs.image_reader(folder)
+    _read_facts(folder)
 
 
 def _facts_seeds():
@@ -221,10 +218,15 @@ def _facts_seeds():
 
 
 def _parse_facts(content, folder):
-    from keras_ssgan import runs
-
     path = folder / "model.keras"
     path.write_bytes(content)
+    _read_facts(path)
+
+
+def _read_facts(path):
+    """What a run, or a model file, says of its two classes and its images."""
+    from keras_ssgan import runs
+
     runs.load_class_names(path, 2)
     runs.image_reader(path)
 

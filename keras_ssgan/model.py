@@ -635,7 +635,7 @@ class SemiSupervisedGAN(keras.Model):
 
     def _check_images(self, images):
         if isinstance(images, np.ndarray):
-            checks.check_images(images, channels=None)
+            checks.check_images(images, any_channels=True)
             self._check_channels(images)
 
     def _check_channels(self, images):
