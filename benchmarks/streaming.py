@@ -270,10 +270,10 @@ def _train(args):
     import keras
 
     from keras_ssgan import callbacks
-    from keras_ssgan import training
     from keras_ssgan.config import Config
     from keras_ssgan.model import SemiSupervisedGAN
     from keras_ssgan.split import load_split
+    from keras_ssgan.split import mix
 
     config = Config(
         dataset=str(args.folder),
@@ -283,7 +283,7 @@ def _train(args):
         stream=True,
     )
     keras.utils.set_random_seed(0)
-    data = training.mix(config, load_split(config))
+    data = mix(config, load_split(config))
     gan = SemiSupervisedGAN.from_preset(args.preset, seed=0)
     gan.compile()
     gan.train_on_batch(*data[0])  # Compiles.

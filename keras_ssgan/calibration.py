@@ -3,11 +3,34 @@
 C. Guo et al., "On Calibration of Modern Neural Networks", 2017.
 """
 
+import keras
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import softmax
+
+from keras_ssgan.model import SemiSupervisedGAN
 
 # Probabilities below this are taken for it: softmax in float32 can round to 0.
 _LEAST = np.finfo("float32").tiny
+
+
+def calibrated_classifier(
+    gan: SemiSupervisedGAN, validation: tuple[np.ndarray, np.ndarray]
+) -> keras.Model:
+    """The classifier at the temperature that held-out images ask for.
+
+    Args:
+        gan: A `SemiSupervisedGAN`.
+        validation: Images and their labels, possibly none.
+
+    Returns:
+        A classifier, as `SemiSupervisedGAN.classifier` gives it.
+    """
+    images, labels = validation
+    if not len(labels):
+        return gan.classifier()
+    probabilities = gan.predict(images, batch_size=256, verbose=0)
+    return gan.classifier(temperature=fit_temperature(labels, probabilities))
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -46,15 +69,13 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     def slope(b):
         return np.sum(softmax(b * gaps, axis=-1) * gaps) + 1 - 1 / b
 
-    # Bisection of the derivative's only zero, on a logarithmic scale.
-    low, high = np.log(0.01), np.log(100.0)
-    for _ in range(50):
-        middle = (low + high) / 2
-        if slope(np.exp(middle)) > 0:
-            high = middle
-        else:
-            low = middle
-    return float(np.exp(-middle))
+    # The derivative's only zero, if it lies between them.
+    low, high = 0.01, 100.0
+    if slope(low) >= 0:
+        return 1 / low
+    if slope(high) <= 0:
+        return 1 / high
+    return 1 / float(brentq(slope, low, high))
 
 
 def rescale(probabilities: np.ndarray, factor: float) -> np.ndarray:

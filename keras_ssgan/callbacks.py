@@ -284,6 +284,13 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._save(epoch + 1, 0)
 
+    def _history(self):
+        # As bytes: the ends of its lines stay as they are.
+        return (self.folder / "history.csv").read_bytes().decode()
+
+    def _failure(self, reason):
+        return _failure(reason, self.model, self.checkpoints, self.folder)
+
     def _seems_collapsed(self):
         means = {
             name: float(value)
@@ -296,19 +303,13 @@ class Checkpoint(keras.callbacks.Callback):
             self.progress,
             epoch=epoch,
             step=step,
-            # As bytes: the ends of its lines stay as they are.
-            history=(self.folder / "history.csv").read_bytes().decode(),
+            history=self._history(),
             seconds=time.monotonic() - self._began,
         )
         try:
             self.checkpoints.save(self.model, progress)
         except FloatingPointError as error:
-            raise _failure(
-                f"{error} after {progress}",
-                self.model,
-                self.checkpoints,
-                self.folder,
-            ) from None
+            raise self._failure(f"{error} after {progress}") from None
         signal = self.interruption.signal
         if signal is not None:
             raise RunStopped(

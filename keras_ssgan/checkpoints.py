@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from keras.backend import is_float_dtype
 
@@ -25,7 +26,6 @@ from keras_ssgan import runs
 from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
-from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
 
 _FORMAT = 1
@@ -65,7 +65,7 @@ class Progress:
 
 
 class Checkpoints:
-    """The last two good checkpoints of a run, in a folder of their own.
+    """The last two good checkpoints of a model, in a folder of their own.
 
     Beside them stays the last one of an epoch's end, if it is none of the two.
 
@@ -86,13 +86,13 @@ class Checkpoints:
         self.arrays = arrays
         self.progress: Progress | None = None
 
-    def save(self, gan: SemiSupervisedGAN, progress: Progress) -> None:
+    def save(self, model: keras.Model, progress: Progress) -> None:
         """Writes a checkpoint, and drops all but the last good one before it.
 
         Nothing is done where the last good one is of the same progress.
 
         Args:
-            gan: A compiled `SemiSupervisedGAN`.
+            model: A compiled `keras.Model`, its optimizer's variables built.
             progress: A `Progress`.
 
         Raises:
@@ -104,7 +104,7 @@ class Checkpoints:
         if progress == self.progress:
             return
         arrays = [
-            *(np.ascontiguousarray(v.numpy()) for v in _state(gan)),
+            *(np.ascontiguousarray(v.numpy()) for v in _state(model)),
             *self.arrays,
         ]
         if not all(np.isfinite(array).all() for array in arrays):
@@ -123,7 +123,7 @@ class Checkpoints:
             digest.update(part)
 
         files.check_no_link(self.folder)
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(progress)
         with (
             files.replacing(path) as temporary,
@@ -143,7 +143,7 @@ class Checkpoints:
         self.progress = progress
 
     def restore(
-        self, gan: SemiSupervisedGAN, within_epoch: bool = True
+        self, model: keras.Model, within_epoch: bool = True
     ) -> Progress | None:
         """Gives a model the state of the newest good checkpoint.
 
@@ -151,8 +151,9 @@ class Checkpoints:
         skipped, with a warning that says why.
 
         Args:
-            gan: A compiled `SemiSupervisedGAN`; it is not touched unless a
-                checkpoint is good.
+            model: A compiled `keras.Model`, as in `save`; it is not touched
+                unless a checkpoint is good. A `SemiSupervisedGAN`, whose
+                classes they are, where there are `arrays`.
             within_epoch: Whether it may be one within an epoch. Those are
                 skipped otherwise, with a warning, too.
 
@@ -171,13 +172,13 @@ class Checkpoints:
             paths = self._without_steps(paths)
         for path in reversed(paths):
             try:
-                progress, arrays = self._read(gan, path)
+                progress, arrays = self._read(model, path)
             except (OSError, ValueError) as error:
                 reason = text_files.one_line(error)
                 _logger.warning("Skipped the checkpoint %s: %s", path, reason)
                 continue
             # Those of the model come first.
-            for variable in _state(gan):
+            for variable in _state(model):
                 variable.assign(arrays.pop(0))
             for kept, array in zip(self.arrays, arrays, strict=True):
                 kept[...] = array
@@ -190,12 +191,12 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, gan, path):
-        progress, arrays = _read(path, [*_state(gan), *self.arrays])
+    def _read(self, model, path):
+        progress, arrays = _read(path, [*_state(model), *self.arrays])
         if path != self._path(progress):
             raise ValueError(f"its name is not that of {progress}")
         for array in arrays[len(arrays) - len(self.arrays) :]:
-            most = 1 if is_float_dtype(array.dtype) else gan.num_classes - 1
+            most = 1 if is_float_dtype(array.dtype) else model.num_classes - 1
             if np.any((array < 0) | (array > most)):
                 raise ValueError(
                     "a label in it, or its weight, is out of range"
@@ -224,15 +225,15 @@ def _is_of_whole_epochs(path):
     return path.stem.endswith(f"-{0:08}")
 
 
-def _state(gan):
+def _state(model):
     """The variables that decide how training goes on."""
     return (
-        gan.trainable_variables
+        model.trainable_variables
         # The random states are among them.
-        + gan.non_trainable_variables
-        + gan.optimizer.variables
+        + model.non_trainable_variables
+        + model.optimizer.variables
         # An epoch's means go on from where they were.
-        + gan.metrics_variables
+        + model.metrics_variables
     )
 
 

@@ -606,8 +606,7 @@ def _add_train(commands):
     )
     add(
         "--baseline",
-        action="store_true",
-        default=None,
+        action=argparse.BooleanOptionalAction,
         help="also train the same network on the labelled images alone",
     )
     add(

@@ -16,6 +16,9 @@ from keras_ssgan.settings import get_preset
 
 _logger = logging.getLogger(__name__)
 
+# Threads that read batches ahead, where images are streamed.
+_READERS = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -44,6 +47,11 @@ class Split:
         """The labelled training images, `(images, labels)`."""
         images, labels = self.train
         return images[labels >= 0], labels[labels >= 0]
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the training images stay on disk."""
+        return isinstance(self.train[0], datasets.StreamedImages)
 
     def counts(self) -> dict[str, int]:
         """Dict of the number of images in each part."""
@@ -153,3 +161,35 @@ def _hide_labels(dataset, config):
             text_files.one_line(dataset.class_names[without[0]]),
         )
     return labels
+
+
+def mix(
+    config: Config, split: Split, initial_epoch: int = 0, initial_batch: int = 0
+) -> datasets.MixedDataset:
+    """The training images in batches of labelled and unlabelled ones.
+
+    Args:
+        config: A `Config`.
+        split: A `Split`.
+        initial_epoch: int, epoch that comes first.
+        initial_batch: int, batch of it that comes first.
+
+    Returns:
+        A `datasets.MixedDataset`.
+    """
+    images, labels = split.train
+    labeled_per_batch = config.labeled_per_batch
+    if labeled_per_batch is None and np.any(labels < 0):
+        preset = get_preset(config.preset)
+        labeled_per_batch = preset.labeled_per_batch(config.batch_size)  # type: ignore[arg-type]
+    return datasets.MixedDataset(
+        images,
+        labels,
+        batch_size=config.batch_size,
+        labeled_per_batch=labeled_per_batch,
+        seed=config.seed,
+        initial_epoch=initial_epoch,
+        initial_batch=initial_batch,
+        pseudo_labels=split.pseudo_labels,
+        workers=_READERS if split.is_streamed else 1,
+    )

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
-import math
 import os
 import signal
 import time
@@ -17,38 +16,28 @@ import numpy as np
 import keras_ssgan
 from keras_ssgan import animation
 from keras_ssgan import backends
+from keras_ssgan import baseline
 from keras_ssgan import calibration
 from keras_ssgan import callbacks
-from keras_ssgan import datasets
 from keras_ssgan import distribution
 from keras_ssgan import evaluation
 from keras_ssgan import facts
 from keras_ssgan import files
-from keras_ssgan import losses
 from keras_ssgan import plotting
 from keras_ssgan import runs
+from keras_ssgan import trainer
 from keras_ssgan.checkpoints import Checkpoints
-from keras_ssgan.checkpoints import Progress
 from keras_ssgan.config import Config
 from keras_ssgan.config import check_same_run
 from keras_ssgan.config import read_config
 from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
-from keras_ssgan.interruption import Interruption
-from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.settings import get_preset
-from keras_ssgan.split import Split
 from keras_ssgan.split import load_split
+from keras_ssgan.split import mix
 from keras_ssgan.types import PathLike
 
 _logger = logging.getLogger(__name__)
-
-# Threads that read batches ahead, where images are streamed.
-_READERS = 4
-# Images in an epoch of the baseline, whose labelled ones are repeated for it:
-# one of a few takes longer to begin than to train.
-_BASELINE_EPOCH = 10_000
 
 
 def train(
@@ -115,33 +104,28 @@ def train(
         _warn_of_slow_dtype(config.dtype)
         keras.utils.set_random_seed(config.seed)
         data = mix(config, split)
-        steps_per_epoch = len(data)
-        steps = config.epochs * steps_per_epoch  # type: ignore[operator]
-        gan = _build_gan(config, len(split.class_names), steps)
+        steps = config.epochs * len(data)  # type: ignore[operator]
+        gan = trainer.build_gan(config, len(split.class_names), steps)
         # What `fit` would refuse, before anything is written.
         distribution.check_dealable(gan, data)
         with _resumable(folder):
             start = time.perf_counter()
-            trainer = _Trainer(
+            gan_trainer = _GANTrainer(
                 config=config,
                 folder=folder,
-                gan=gan,
+                model=gan,
                 split=split,
                 checkpoints=Checkpoints(
                     folder / "checkpoints", _arrays(split.pseudo_labels)
                 ),
                 checkpoint_every=checkpoint_every,
-                boards=boards,
                 verbose=verbose,
+                boards=boards,
             )
-            progress = trainer.start(
-                Progress(
-                    steps_per_epoch,
-                    dataset=split.fingerprint,
-                    preset=get_preset(config.preset).fingerprint(),
-                )
-            )
-            waiting_share = trainer.train(progress)
+            progress = gan_trainer.restore()
+            if distribution.is_main():
+                _write_start(config, folder, progress)
+            gan_trainer.train(progress)
             some_images = streams.some(split.train[0])
             gan.update_statistics(some_images)
             seconds = progress.seconds + time.perf_counter() - start
@@ -154,8 +138,9 @@ def train(
                 "No labelled image was held out: probabilities are not "
                 "calibrated"
             )
-        classifier = _calibrated_classifier(gan, split)
+        classifier = calibration.calibrated_classifier(gan, split.validation)
         image_format = runs.describe_images(some_images)
+        waiting = gan_trainer.waiting
         metrics = {
             "class_names": split.class_names,
             "dataset_fingerprint": split.fingerprint,
@@ -163,7 +148,7 @@ def train(
             **image_format,
             "test": score(classifier, split.test, verbose),
             "seconds": round(seconds, 1),
-            "waiting_share": waiting_share,
+            "waiting_share": waiting[-1].share if waiting else None,
             "backend": keras.backend.backend(),
             "versions": {
                 "keras": keras.version(),
@@ -177,11 +162,14 @@ def train(
                 model.save(temporary)
                 facts.append(temporary, split.class_names, image_format)
         if config.baseline:
-            _logger.info(
-                "Now the same network on the labelled images alone, quietly"
+            _logger.info("Now the same network on the labelled images alone")
+            alone, seconds = baseline.train_baseline(
+                config, folder, split, verbose, checkpoint_every
             )
-            baseline = train_baseline(config, split)
-            metrics["baseline"] = score(baseline, split.test, verbose)
+            metrics["baseline"] = {
+                **score(alone, split.test, verbose),
+                "seconds": round(seconds, 1),
+            }
         _write_results(folder, metrics)
     return metrics
 
@@ -209,129 +197,39 @@ def _resumable(folder):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trainer:
-    """Trains a model from where its run stands to the last epoch.
+class _GANTrainer(trainer.Trainer):
+    """Trains the GAN of a run.
 
     Attributes:
-        config: A `Config`.
-        folder: `pathlib.Path` of the run.
-        gan: A compiled `SemiSupervisedGAN`.
-        split: A `Split`.
-        checkpoints: `Checkpoints` of the run.
-        checkpoint_every: float, seconds between two of an epoch.
         boards: List of further callbacks, for the process that writes.
-        verbose: As in `keras.Model.fit`.
-        interruption: `Interruption`, which hears signals while it trains.
+        waiting: List of the `callbacks.WaitingShare` so far.
     """
 
-    config: Config
-    folder: Path
-    gan: SemiSupervisedGAN
-    split: Split
-    checkpoints: Checkpoints
-    checkpoint_every: float
-    boards: list
-    verbose: str | int
-    interruption: Interruption = dataclasses.field(default_factory=Interruption)
+    boards: list = dataclasses.field(default_factory=list)
+    waiting: list = dataclasses.field(default_factory=list)
 
-    def start(self, beginning):
-        """Puts folder and model in the state of the last checkpoint.
+    def mix(self, epoch, step):
+        return mix(self.config, self.split, epoch, step)
 
-        Args:
-            beginning: `Progress` of the run before its first step.
+    def validation(self):
+        return self.split.validation if len(self.split.validation[1]) else None
 
-        Returns:
-            The `Progress` of that checkpoint, or that of the beginning.
-        """
-        # `train` reads back what it saved at the end of a broken epoch, and
-        # only the main process knows when that is.
-        progress = self.checkpoints.restore(
-            self.gan, within_epoch=not self.config.distribute
-        )
-        if progress is None:
-            progress = beginning
-        else:
-            _check_same_start(self.config, progress, beginning)
-        if distribution.is_main():
-            self._write_start(progress)
-        return progress
+    def watchers(self, data):
+        watchers = []
+        if self.split.pseudo_labels:
+            # First: it is no waiting for data.
+            watchers.append(callbacks.PropagateLabels(data))
+        if self.split.is_streamed:
+            # It has Keras fetch the logs of every step.
+            self.waiting.append(callbacks.WaitingShare(data))
+            watchers.append(self.waiting[-1])
+        return [
+            *watchers,
+            callbacks.StopOnFailure(self.checkpoints, self.folder),
+            callbacks.SampleGrid(self.folder / "samples"),
+        ]
 
-    def _write_start(self, progress):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files.remove_leftovers(self.folder)
-        files.write_json(
-            self.folder / "config.json", dataclasses.asdict(self.config)
-        )
-        # Rows of epochs whose end was not saved are dropped.
-        with files.replacing(self.folder / "history.csv") as temporary:
-            temporary.write_bytes(progress.history.encode())
-
-    def train(self, progress):
-        """Trains from the given progress to the last epoch.
-
-        Returns:
-            The share of the time that was waited for data, or `None` where
-            images are not streamed.
-        """
-        epochs = self.config.epochs
-        with self.interruption:
-            if progress.step and progress.epoch < epochs:
-                # Keras counts the batches of an epoch once per `fit`, and ends
-                # it with averaged weights: the others are read back.
-                self._fit(progress, progress.epoch + 1)
-                progress = self.checkpoints.restore(self.gan)
-            return self._fit(progress, epochs)
-
-    def _fit(self, progress, epochs):
-        data = mix(self.config, self.split, progress.epoch, progress.step)
-        propagation = (
-            [callbacks.PropagateLabels(data)]
-            if self.split.pseudo_labels
-            else []
-        )
-        # It has Keras fetch the logs of every step.
-        waiting = [callbacks.WaitingShare(data)] * _is_streamed(self.split)
-        has_validation = len(self.split.validation[1]) > 0
-        try:
-            self.gan.fit(
-                data,
-                epochs=epochs,
-                initial_epoch=progress.epoch,
-                # The dataset shuffles by itself, reproducibly.
-                shuffle=False,
-                validation_data=(
-                    self.split.validation if has_validation else None
-                ),
-                callbacks=[
-                    # First: it is no waiting for data.
-                    *propagation,
-                    *waiting,
-                    callbacks.StopOnFailure(self.checkpoints, self.folder),
-                    callbacks.SampleGrid(self.folder / "samples"),
-                    *(
-                        self._writers(progress)
-                        if distribution.is_main()
-                        else []
-                    ),
-                ],
-                verbose=self.verbose if distribution.is_main() else 0,
-            )
-        except Exception:
-            if data.failure is not None:
-                # TensorFlow has raised an error that hides it.
-                raise data.failure from None
-            stopped = self.interruption.signal
-            if stopped is None or distribution.is_main():
-                raise
-            # The main process has saved and is gone, which breaks off what
-            # this one computes with it.
-            raise RunStopped(
-                f"stopped by {stopped.name}", 128 + stopped
-            ) from None
-        return waiting[0].share if waiting else None
-
-    def _writers(self, progress):
-        """Callbacks of the process that prints and writes."""
+    def writers(self, progress):
         return [
             callbacks.TimeLeft(),
             *[callbacks.ProgressBar()] * bool(self.verbose),
@@ -348,60 +246,14 @@ class _Trainer:
         ]
 
 
-def _check_same_start(config, progress, beginning):
-    """Checks that a checkpoint is of the data and the preset of the run."""
-    if (
-        progress.steps_per_epoch != beginning.steps_per_epoch
-        # Earlier versions did not know it.
-        or progress.dataset not in ("", beginning.dataset)
-    ):
-        raise InputError(
-            "the dataset has changed: the number of its images, its labels or "
-            "its test set; resume with what the run was started with"
-        )
-    if progress.preset not in ("", beginning.preset):
-        raise InputError(
-            f"another version of keras_ssgan started the run, whose preset "
-            f"{config.preset} has other settings; resume it with that version, "
-            "or start another"
-        )
-    if progress.epoch > config.epochs:
-        raise InputError(
-            f"the run has {progress.epoch} epochs behind it; give --epochs "
-            f"{progress.epoch} or more"
-        )
-
-
-def mix(
-    config: Config, split: Split, initial_epoch: int = 0, initial_batch: int = 0
-) -> datasets.MixedDataset:
-    """The training images in batches of labelled and unlabelled ones.
-
-    Args:
-        config: A `Config`.
-        split: A `Split`.
-        initial_epoch: int, epoch that comes first.
-        initial_batch: int, batch of it that comes first.
-
-    Returns:
-        A `datasets.MixedDataset`.
-    """
-    images, labels = split.train
-    labeled_per_batch = config.labeled_per_batch
-    if labeled_per_batch is None and np.any(labels < 0):
-        preset = get_preset(config.preset)
-        labeled_per_batch = preset.labeled_per_batch(config.batch_size)  # type: ignore[arg-type]
-    return datasets.MixedDataset(
-        images,
-        labels,
-        batch_size=config.batch_size,
-        labeled_per_batch=labeled_per_batch,
-        seed=config.seed,
-        initial_epoch=initial_epoch,
-        initial_batch=initial_batch,
-        pseudo_labels=split.pseudo_labels,
-        workers=_READERS if _is_streamed(split) else 1,
-    )
+def _write_start(config, folder, progress):
+    """Puts the folder of a run in the state of a checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.remove_leftovers(folder)
+    files.write_json(folder / "config.json", dataclasses.asdict(config))
+    # Rows of epochs whose end was not saved are dropped.
+    with files.replacing(folder / "history.csv") as temporary:
+        temporary.write_bytes(progress.history.encode())
 
 
 def _arrays(pseudo_labels):
@@ -409,88 +261,6 @@ def _arrays(pseudo_labels):
     if pseudo_labels is None:
         return []
     return [pseudo_labels.labels, pseudo_labels.weights]
-
-
-def _is_streamed(split):
-    return isinstance(split.train[0], datasets.StreamedImages)
-
-
-def train_baseline(config: Config, split: Split) -> keras.Model:
-    """Trains the preset's discriminator on the labelled images alone.
-
-    The same network from the same weights, the same optimizer and number of
-    images, each labelled one many times; no unlabelled one and no generator.
-    The number is rounded up to whole epochs of at most 10,000 images, or of all
-    labelled ones if they are more.
-
-    Args:
-        config: A `Config`.
-        split: A `Split`.
-
-    Returns:
-        A classifier, as `SemiSupervisedGAN.classifier` gives it, calibrated
-        on the validation images.
-    """
-    keras.utils.set_random_seed(config.seed)
-    steps = config.epochs * len(mix(config, split))  # type: ignore[operator]
-    gan = _build_gan(config, len(split.class_names), steps)
-    images, labels = split.labeled
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-
-    inputs = keras.Input(images.shape[1:], dtype="uint8")
-    x = gan.preprocessor(inputs)
-    if gan.augmentation is not None:
-        x = gan.augmentation(x)
-    _, logits = gan.discriminator(x)
-    model = keras.Model(inputs, losses.class_logits(logits))
-    model.compile(
-        gan.discriminator_optimizer,
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    num_images = steps * config.batch_size  # type: ignore[operator]
-    copies = max(1, min(num_images, _BASELINE_EPOCH) // len(labels))
-    # Those that are many are in memory once.
-    repeated = images if copies == 1 else np.concatenate([images] * copies)
-    model.fit(
-        repeated,
-        np.tile(labels, copies),
-        batch_size=config.batch_size,
-        epochs=math.ceil(num_images / len(repeated)),
-        verbose=0,
-    )
-    gan.update_statistics(streams.some(images))
-    return _calibrated_classifier(gan, split)
-
-
-def _build_gan(config, num_classes, steps):
-    preset = get_preset(config.preset)
-    learning_rate = preset.learning_rate
-    if preset.decay:
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate, steps
-        )
-    gan = SemiSupervisedGAN.from_preset(
-        config.preset,
-        num_classes,
-        dtype=config.dtype,
-        seed=config.seed,
-        learning_rate=learning_rate,
-    )
-    gan.compile()
-    return gan
-
-
-def _calibrated_classifier(gan, split):
-    """The classifier at the temperature that the validation images ask for."""
-    images, labels = split.validation
-    if not len(labels):
-        return gan.classifier()
-    probabilities = gan.predict(images, batch_size=256, verbose=0)
-    return gan.classifier(
-        temperature=calibration.fit_temperature(labels, probabilities)
-    )
 
 
 def _warn_of_slow_dtype(dtype):

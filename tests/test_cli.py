@@ -257,7 +257,8 @@ def test_train_prints_both_accuracies_and_counts(npz, tmp_path, capsys, caplog):
         errors = f"({metrics[part]['errors']} errors in 20)"
         assert f"{share} correct {errors}: {title}" in output
     assert "accuracy:" in output
-    assert caplog.text.count("of training left") == 1
+    # After the first of two epochs of each.
+    assert caplog.text.count("of training left") == 2
 
 
 def test_quiet_training_prints_results_alone(npz, tmp_path, capfd, caplog):

@@ -18,16 +18,18 @@ from conftest import save_noise
 from conftest import save_shards
 
 from benchmarks import faults
+from keras_ssgan import baseline
 from keras_ssgan import callbacks
 from keras_ssgan import cli
 from keras_ssgan import plotting
 from keras_ssgan import settings
+from keras_ssgan import trainer
 from keras_ssgan import training
 from keras_ssgan.config import Config
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 
-BUILD_GAN = training._build_gan
+BUILD_GAN = trainer.build_gan
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def eager():
         return gan
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_build_gan", build_eager_gan)
+        patch.setattr(trainer, "build_gan", build_eager_gan)
         yield
 
 
@@ -164,7 +166,7 @@ def test_a_run_killed_while_it_wrote_checkpoints_ends_as_if_it_had_not_been(
     config, tmp_path, monkeypatch
 ):
     # As in the other processes.
-    monkeypatch.setattr(training, "_build_gan", BUILD_GAN)
+    monkeypatch.setattr(trainer, "build_gan", BUILD_GAN)
     training.train(config, tmp_path / "unkilled", verbose=0)
     folder = tmp_path / "run"
     rng = np.random.default_rng(0)
@@ -233,8 +235,8 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
 
     with monkeypatch.context() as patch:
         # As if it had taken that long to begin.
-        begin = partial(training.Progress, seconds=1000.0)
-        patch.setattr(training, "Progress", begin)
+        begin = partial(trainer.Progress, seconds=1000.0)
+        patch.setattr(trainer, "Progress", begin)
         at(9, cut)
         with pytest.raises(PowerCut):
             training.train(config, tmp_path, verbose=0)
@@ -336,7 +338,7 @@ def test_a_run_with_a_link_for_a_folder_is_not_resumed(
     [
         (plotting, "curves"),
         (plotting, "confusion_matrix"),
-        (training, "train_baseline"),
+        (baseline, "train_baseline"),
     ],
 )
 def test_what_fails_after_the_training_costs_no_model(
@@ -487,6 +489,85 @@ def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
     at(-1, send(signal.SIGINT))
     training.train(streamed, tmp_path / "run", resume=True, verbose=0)
     assert_same_results(tmp_path / "run", unbroken)
+
+
+# === The labels alone ===
+
+
+@pytest.fixture
+def at_of_baseline(monkeypatch):
+    """As `at`, of the baseline: before the second step of its second epoch."""
+
+    class Checkpoint(baseline.BaselineCheckpoint):
+        def on_train_batch_begin(self, batch, logs=None):
+            if (self._epoch, self._first_step + batch) == (1, 1):
+                if Checkpoint.todo is not None:
+                    do, Checkpoint.todo = Checkpoint.todo, None
+                    do(self.model)
+            super().on_train_batch_begin(batch, logs)
+
+    def arrange(do):
+        Checkpoint.todo = staticmethod(do)
+
+    monkeypatch.setattr(baseline, "BaselineCheckpoint", Checkpoint)
+    return arrange
+
+
+def last_state(folder):
+    """The values of the newest checkpoint, without the line before them."""
+    newest = sorted((folder / "checkpoints" / "baseline").iterdir())[-1]
+    return newest.name, newest.read_bytes().split(b"\n", 2)[2]
+
+
+def without_seconds(metrics):
+    return {k: v for k, v in metrics["baseline"].items() if k != "seconds"}
+
+
+def test_a_baseline_that_was_stopped_ends_as_if_it_had_not_been(
+    config, unbroken, tmp_path, at_of_baseline, capsys
+):
+    folder, expected = tmp_path / "run", tmp_path / "expected"
+    for copy in folder, expected:
+        shutil.copytree(unbroken, copy)
+        (copy / "metrics.json").unlink()
+    config = dataclasses.replace(config, baseline=True)
+    at_of_baseline(lambda model: None)
+    metrics = training.train(config, expected, resume=True, verbose=0)
+    resume = ["train", "--resume", "--output", str(folder), "--quiet"]
+    at_of_baseline(send(signal.SIGTERM))
+    assert cli.main([*resume, "--baseline"]) == 128 + signal.SIGTERM
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "keras-ssgan: stopped by SIGTERM after 1 epochs and 1 steps; go on with"
+    )
+    assert not (folder / "metrics.json").exists()
+    assert cli.main(resume) == 0
+    ours = json.loads((folder / "metrics.json").read_text())
+    assert without_seconds(ours) == without_seconds(metrics)
+    assert last_state(folder) == last_state(expected)
+
+
+@pytest.mark.any_backend
+def test_a_baseline_that_fails_costs_not_the_run(
+    config, unbroken, tmp_path, at_of_baseline, capsys
+):
+    def poison(model):
+        weight = model.trainable_variables[0]
+        weight.assign(np.full(weight.shape, np.nan))
+
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    (folder / "metrics.json").unlink()
+    resume = ["train", "--resume", "--output", str(folder), "--quiet"]
+    at_of_baseline(poison)
+    assert cli.main([*resume, "--baseline"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "NaN or infinite after 2 epochs and 0 steps of the labels" in error
+    assert f"--output={folder} --no-baseline writes its results" in error
+    assert cli.main([*resume, "--no-baseline"]) == 0
+    assert "baseline" not in json.loads((folder / "metrics.json").read_text())
+    assert_same_results(folder, unbroken)
 
 
 # === Failed ===

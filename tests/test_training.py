@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from tensorboard.util import tensor_util
 
 from keras_ssgan import backends
+from keras_ssgan import baseline
 from keras_ssgan import calibration
 from keras_ssgan import cli
 from keras_ssgan import datasets
@@ -26,6 +27,7 @@ from keras_ssgan.config import Config
 from keras_ssgan.config import read_config
 from keras_ssgan.errors import InputError
 from keras_ssgan.split import load_split
+from keras_ssgan.split import mix
 
 
 @pytest.fixture(scope="module")
@@ -253,14 +255,14 @@ def test_a_batch_has_the_presets_share_of_labels_unless_told(
     changed = dataclasses.replace(
         config, batch_size=batch_size, labeled_per_batch=given
     )
-    _, labels, weights = training.mix(changed, load_split(changed))[0]
+    _, labels, weights = mix(changed, load_split(changed))[0]
     # Nothing is known yet of those without a label.
     assert (len(labels), np.sum(weights > 0)) == (batch_size, labeled)
 
 
 def test_where_all_images_are_labelled_a_batch_is_too(config):
     changed = dataclasses.replace(config, labels=1.0)
-    _, labels = training.mix(changed, load_split(changed))[0]
+    _, labels = mix(changed, load_split(changed))[0]
     assert (labels >= 0).all()
 
 
@@ -372,11 +374,11 @@ def test_history_has_one_row_per_epoch(finished):
     assert len(history["d_loss"]) == len(history["val_accuracy"]) == 2
 
 
-def test_the_baseline_learns_from_the_labelled_images(config):
+def test_the_baseline_learns_from_the_labelled_images(config, tmp_path):
     split = load_split(config)
-    epochs = 300 // len(training.mix(config, split))
+    epochs = 300 // len(mix(config, split))
     config = dataclasses.replace(config, epochs=epochs)
-    classifier = training.train_baseline(config, split)
+    classifier, _ = baseline.train_baseline(config, tmp_path, split)
     images, labels = split.test
     predictions = classifier.predict(images, verbose=0).argmax(-1)
     # Noisy prototypes: whatever learns from labels gets far above chance.

@@ -137,6 +137,24 @@ class PartlyInMemory(StreamedImages):
         return self._source.groups(rows, rng)
 
 
+class Repeated(StreamedImages):
+    """Images in memory that come again and again, and are there once.
+
+    Args:
+        images: uint8 array of shape `(n, height, width)` or `(n, height,
+            width, 3)`.
+        count: int, how many they seem to be: the rows after the last are the
+            first ones again.
+    """
+
+    def __init__(self, images: np.ndarray, count: int) -> None:
+        super().__init__((count, *images.shape[1:]))
+        self._images = images
+
+    def _read(self, rows):
+        return self._images[rows % len(self._images)]
+
+
 def select(images: Images, mask: np.ndarray, overwrite: bool = False) -> Images:
     """Takes images by a mask, without reading those that are streamed.
 
