@@ -8,7 +8,7 @@ import numpy as np
 from keras_ssgan.errors import InputError
 
 
-def check_images(images: np.ndarray, any_channels: bool = False) -> None:
+def check_images(images: np.ndarray) -> None:
     """Checks that an array holds raw images.
 
     An array of uint8 is accepted by its shape alone, whatever its size; the
@@ -17,7 +17,6 @@ def check_images(images: np.ndarray, any_channels: bool = False) -> None:
     Args:
         images: Pixels in `[0, 255]`, shape `(n, height, width)` or `(n,
             height, width, channels)`, of any integer or floating dtype.
-        any_channels: Whether there may be other than one or three channels.
 
     Raises:
         InputError: If the array is anything else, or if its pixels look
@@ -32,7 +31,7 @@ def check_images(images: np.ndarray, any_channels: bool = False) -> None:
             f"images must be a NumPy array, not {type(images).__name__}; "
             "convert them with np.asarray"
         )
-    _check_image_shape(images.shape, any_channels)
+    _check_image_shape(images.shape)
     if images.dtype.kind not in "uif":
         raise InputError(
             f"images have dtype {images.dtype}; pass integers or floats in "
@@ -260,16 +259,11 @@ def check_one_size(
         )
 
 
-def _check_image_shape(shape, any_channels):
+def _check_image_shape(shape):
     if len(shape) not in (3, 4):
         raise InputError(
             f"images have shape {shape}; pass (n, height, width) or (n, "
             "height, width, channels)"
-        )
-    if len(shape) == 4 and not any_channels and shape[3] not in (1, 3):
-        raise InputError(
-            f"images of shape {shape} have {shape[3]} channels; pass 1 or 3, "
-            "on the last axis"
         )
     if 0 in shape:
         raise InputError(

@@ -303,7 +303,8 @@ class SemiSupervisedGAN(keras.Model):
             # The rows without a label have weight 0.
             weighted_metrics=[
                 keras.metrics.SparseCategoricalAccuracy("accuracy"),
-                *(metrics or []),
+                # By habit it is asked for, too.
+                *(x for x in metrics or [] if x not in ("accuracy", "acc")),
             ],
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
@@ -635,7 +636,7 @@ class SemiSupervisedGAN(keras.Model):
 
     def _check_images(self, images):
         if isinstance(images, np.ndarray):
-            checks.check_images(images, any_channels=True)
+            checks.check_images(images)
             self._check_channels(images)
 
     def _check_channels(self, images):
@@ -818,9 +819,11 @@ class SemiSupervisedGAN(keras.Model):
             batch_size: int, images at a time.
 
         Raises:
-            InputError: As in `predict`.
+            InputError: If it is no array of images, or they are of other
+                channels than the networks'.
         """
-        self._check_images(images)
+        checks.check_images(images)
+        self._check_channels(images)
         for layer in self.discriminator.layers:
             if (
                 isinstance(layer, keras.layers.BatchNormalization)

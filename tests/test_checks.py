@@ -19,7 +19,7 @@ def _refusal(function, *args):
     return message
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 1), (2, 3, 4, 3)])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 1), (2, 3, 4, 5)])
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float64"])
 def test_raw_images_of_any_real_dtype_are_accepted(shape, dtype):
     images = np.zeros(shape, dtype)
@@ -41,9 +41,7 @@ def test_uint8_images_are_not_looked_through():
     check_images(images)
 
 
-@pytest.mark.parametrize(
-    "shape", [(4,), (3, 4), (2, 3, 4, 2), (2, 1, 28, 28), (2, 3, 4, 1, 1)]
-)
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4, 1, 1)])
 def test_images_of_a_wrong_shape_are_refused_with_their_shape(shape):
     assert str(shape) in _refusal(check_images, np.zeros(shape, "uint8"))
 

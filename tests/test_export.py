@@ -448,6 +448,22 @@ def test_colour_images_go_in_with_their_channels(colour):
     )
 
 
+@pytest.mark.any_backend
+def test_images_of_any_channels_are_compared_on(tmp_path):
+    image = keras.Input((8, 8, 5))
+    features = keras.layers.Flatten()(image)
+    discriminator = keras.Model(
+        image, [features, keras.layers.Dense(4)(features)]
+    )
+    generator = ks.networks.build_generator(3, [(5, 8, 1, "valid")])
+    gan = ks.SemiSupervisedGAN(discriminator, generator)
+    samples = np.random.default_rng(0).integers(0, 256, (9, 12, 12, 5))
+    report = ks.export.export_classifier(
+        gan, tmp_path / "five", "keras", samples=samples
+    )
+    assert report["keras"]["max_difference"] < 1e-4
+
+
 def test_names_may_be_an_array(colour):
     assert _read_labels(colour[1]) == ["cat", "dog"]
 

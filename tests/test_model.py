@@ -664,8 +664,12 @@ def test_images_may_have_any_number_of_channels(data):
         latent_model(image_shape=(8, 8, 4)),
     )
     gan.compile()
-    fit(gan, images, labels)
+    mixed = ks.datasets.MixedDataset(images, labels, batch_size=20)
+    gan.fit(mixed, verbose=0)
     assert gan.predict(images, verbose=0).shape == (40, 10)
+    wrong = ks.datasets.MixedDataset(np.moveaxis(images, -1, 1), labels)
+    with pytest.raises(ks.InputError, match="8 channels and the networks 4"):
+        gan.fit(wrong, verbose=0)
 
 
 @pytest.mark.parametrize("frozen", ["discriminator", "generator"])
@@ -1242,6 +1246,23 @@ def test_update_statistics_leaves_a_frozen_layer_alone(tiny_data):
     gan.update_statistics(tiny_data[0])
     for value, old in zip(layer.get_weights(), before, strict=True):
         assert_array_equal(value, old)
+
+
+@pytest.mark.any_backend
+def test_the_accuracy_is_logged_once_where_it_is_asked_for(tiny_data):
+    gan = build_tiny_gan()
+    gan.compile(metrics=["accuracy"])
+    assert set(gan.evaluate(*tiny_data, verbose=0, return_dict=True)) == {
+        "accuracy",
+        "loss",
+    }
+
+
+@pytest.mark.any_backend
+def test_update_statistics_says_that_it_takes_an_array(tiny_data):
+    data = ks.datasets.MixedDataset(*tiny_data)
+    with pytest.raises(ks.InputError, match="NumPy array, not MixedDataset"):
+        build_tiny_gan().update_statistics(data)
 
 
 def test_update_statistics_refuses_what_predict_does(tiny_data):

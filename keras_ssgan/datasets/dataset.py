@@ -33,7 +33,7 @@ class Dataset:
 
     Attributes:
         x_train: Images, uint8 of shape `(n, height, width)` or `(n, height,
-            width, 3)`.
+            width, channels)`.
         y_train: Class ids, int32 of shape `(n,)`, -1 for no label.
         x_test: Images like `x_train`, always an array.
         y_test: Class ids like `y_train`, all of them known.

@@ -25,8 +25,8 @@ def load_npz(path: str | os.PathLike) -> Parts:
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images, uint8 of shape `(n,
-        height, width)` or `(n, height, width, 3)`, and labels, int32 of shape
-        `(n,)`. Fractional pixel values are rounded.
+        height, width)` or `(n, height, width, channels)`, and labels, int32 of
+        shape `(n,)`. Fractional pixel values are rounded.
 
     Raises:
         InputError: If the file is no such archive, or its arrays do not

@@ -51,8 +51,8 @@ def load_shards(
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images, `ShardedImages` and
-        uint8 array of shape `(n, height, width)` or `(n, height, width, 3)`;
-        labels, int32 of shape `(n,)`.
+        uint8 array of shape `(n, height, width)` or `(n, height, width,
+        channels)`; labels, int32 of shape `(n,)`.
 
     Raises:
         InputError: If a shard is missing or damaged, or if the shards do not

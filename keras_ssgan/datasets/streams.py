@@ -17,7 +17,7 @@ class StreamedImages:
 
     Args:
         shape: Shape of all the images, `(n, height, width)` or `(n, height,
-            width, 3)`.
+            width, channels)`.
 
     Example:
 
@@ -142,7 +142,7 @@ class Repeated(StreamedImages):
 
     Args:
         images: uint8 array of shape `(n, height, width)` or `(n, height,
-            width, 3)`.
+            width, channels)`.
         count: int, how many they seem to be: the rows after the last are the
             first ones again.
     """
