@@ -25,6 +25,7 @@ import zipfile
 import h5py
 import numpy as np
 
+SETTINGS = ("preset", "epochs", "baseline", "seed")
 # Most checkpoints that a process may write, and most seconds after them.
 CHECKPOINTS = 6
 SECONDS = 0.2
@@ -46,7 +47,7 @@ def main():
         counts = inject(args, pathlib.Path(folder), context)
     report = {
         "backend": os.environ["KERAS_BACKEND"],
-        **{name: getattr(args, name) for name in ("preset", "epochs", "seed")},
+        **{name: getattr(args, name) for name in SETTINGS},
         **counts,
         "seconds": round(time.perf_counter() - start),
     }
@@ -66,6 +67,7 @@ def _parse_args():
     parser.add_argument("--dataset", default="digits", help="as for train")
     parser.add_argument("--preset", default="compact")
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--baseline", action="store_true", help="as for train")
     parser.add_argument("--output", type=pathlib.Path)
     return parser.parse_args()
 
@@ -84,6 +86,7 @@ def inject(args, folder, context):
     rng = random.Random(args.seed)
     settings = ["--dataset", args.dataset, "--preset", args.preset]
     settings += ["--epochs", str(args.epochs)]
+    settings += ["--baseline"] * args.baseline
     unkilled = Run(folder / "unkilled", settings, context)
     unkilled.go_on()
 
@@ -170,9 +173,12 @@ class Run:
         return any(self.folder.rglob(f".writing-{self._pid}-*"))
 
     def _checkpoints(self):
-        """Names and inodes of the checkpoints, the oldest first."""
+        """Names and inodes of the checkpoints, the oldest first.
+
+        Those of the baseline, in a folder of their own, come last.
+        """
         found = []
-        for path in sorted(self.folder.glob("checkpoints/[0-9]*.ckpt")):
+        for path in sorted(self.folder.rglob("[0-9]*.ckpt")):
             try:
                 found.append((path, path.stat().st_ino))
             except FileNotFoundError:
@@ -187,7 +193,9 @@ class Run:
         Returns:
             `"truncated"`, `"bit_flipped"`, or `None` for neither.
         """
-        good = [c for c in self._checkpoints() if c not in self._damaged]
+        whole = [c for c in self._checkpoints() if c not in self._damaged]
+        # A baseline's are of no use to the GAN, nor the other way round.
+        good = [c for c in whole if c[0].parent == whole[-1][0].parent]
         if len(good) < 2:
             return None
         path, _ = good[-1]
@@ -218,8 +226,11 @@ class Run:
         return len(heard)
 
     def results(self):
-        """Bytes of the history and of each variable, by name."""
+        """Bytes of the history, each variable and the newest checkpoint."""
         found = {"history.csv": (self.folder / "history.csv").read_bytes()}
+        newest, _ = self._checkpoints()[-1]
+        # Without its checksum, and the line with the seconds that it took.
+        found[newest.name] = newest.read_bytes().split(b"\n", 2)[2]
         with zipfile.ZipFile(self.folder / "gan.keras") as archive:
             weights = io.BytesIO(archive.read("model.weights.h5"))
 

@@ -187,7 +187,8 @@ class Checkpoints:
         if paths:
             raise InputError(
                 f"none of the {len(paths)} checkpoints in {self.folder} is "
-                f"good ({reason}); start the run again in another folder"
+                f"good ({reason}); restore them from a copy, or remove them "
+                "to begin again"
             )
         return None
 

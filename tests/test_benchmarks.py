@@ -248,3 +248,8 @@ def test_faults_leave_one_checkpoint_good(tmp_path):
     assert good == ["0.ckpt"]
     said = f"Skipped the checkpoint {folder / '2.ckpt'}: because"
     assert [run.heard_of_damage(said) for _ in range(2)] == [1, 0]
+    # Those of the GAN do not make up for the baseline's only one.
+    (folder / "baseline").mkdir()
+    for path in folder / "3.ckpt", folder / "baseline" / "0.ckpt":
+        path.write_bytes(content)
+    assert run.damage(rng) is None
