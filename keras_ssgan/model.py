@@ -536,9 +536,9 @@ class SemiSupervisedGAN(keras.Model):
         """Trains, as `keras.Model.fit`.
 
         Args:
-            x: Raw images, or a `tf.data.Dataset`, `keras.utils.PyDataset` or
-                PyTorch `DataLoader` of `(images, labels)` or `(images,
-                labels, mask)`.
+            x: Raw images, an array or tensor; or a `tf.data.Dataset`,
+                `keras.utils.PyDataset` or PyTorch `DataLoader` of `(images,
+                labels)` or `(images, labels, mask)`.
             y: Labels in `[0, K)`, -1 for none.
             *args: As in `keras.Model.fit`.
             **kwargs: As in `keras.Model.fit`; `sample_weight` is the mask of
@@ -558,6 +558,7 @@ class SemiSupervisedGAN(keras.Model):
                 images of other channels or labels of other classes than the
                 networks', also as a `MixedDataset` or `validation_data`.
         """
+        x, y = _as_array(x), _as_array(y)
         self._check_labeled_images(x, y)
         _warn_of_one_class(x.y if isinstance(x, MixedDataset) else y)
         signature = inspect.signature(super().fit)
@@ -565,6 +566,7 @@ class SemiSupervisedGAN(keras.Model):
         validation_data = arguments.get("validation_data")
         if validation_data is not None:
             if isinstance(validation_data, (tuple, list)):
+                validation_data = tuple(map(_as_array, validation_data))
                 self._check_labeled_images(*validation_data[:2])
             else:
                 self._check_labeled_images(validation_data)
@@ -599,6 +601,7 @@ class SemiSupervisedGAN(keras.Model):
         Raises:
             InputError: As in `fit`.
         """
+        x, y = _as_array(x), _as_array(y)
         self._check_labeled_images(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -617,6 +620,7 @@ class SemiSupervisedGAN(keras.Model):
             InputError: If it is an array of no images, or of images of other
                 channels than the networks'.
         """
+        x = _as_array(x)
         self._check_images(x)
         return super().predict(x, *args, **kwargs)
 
@@ -1060,6 +1064,11 @@ def _preserved(variables):
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def _as_array(data):
+    """A tensor as an array, which is looked at; all else as it is."""
+    return ops.convert_to_numpy(data) if ops.is_tensor(data) else data
 
 
 def _warn_of_one_class(labels):

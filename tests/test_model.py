@@ -190,6 +190,22 @@ def test_a_dataset_of_two_elements_trains_like_arrays(
     assert_same_weights(gan, reference)
 
 
+def test_tensors_train_like_arrays(partly_labeled, reference):
+    images, labels = map(keras.ops.convert_to_tensor, partly_labeled)
+    gan = new_gan(run_eagerly=False)
+    gan.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
+    assert_same_weights(gan, reference)
+    scaled = keras.ops.cast(images, "float32") / 255
+    for run in (
+        lambda: gan.fit(scaled, labels),
+        lambda: gan.fit(images, labels, validation_data=(scaled, labels)),
+        lambda: gan.evaluate(scaled, labels),
+        lambda: gan.predict(scaled),
+    ):
+        with pytest.raises(ks.InputError, match="scaled to"):
+            run()
+
+
 @pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
 @pytest.mark.parametrize("source", [tf_data, Batches, data_loader])
 def test_a_dataset_of_three_elements_trains_like_arrays(
