@@ -4,6 +4,10 @@ from PIL import Image
 
 from keras_ssgan import plotting
 from keras_ssgan.errors import InputError
+from keras_ssgan.plotting import confusion
+from keras_ssgan.plotting import learning_curves
+from keras_ssgan.plotting import reliability
+from keras_ssgan.plotting import text
 
 pytestmark = pytest.mark.any_backend
 
@@ -332,23 +336,23 @@ class TestTicks:
         ],
     )
     def test_value_labels_are_round_numbers(self, values, expected):
-        ticks = plotting._value_ticks(np.array(values), (0, np.inf))
-        assert plotting._tick_labels(ticks) == expected
+        ticks = learning_curves._value_ticks(np.array(values), (0, np.inf))
+        assert learning_curves._tick_labels(ticks) == expected
 
     def test_few_labels_that_all_differ_enclose_any_values(self, rng):
         for _ in range(500):
             size = 10 ** rng.uniform(-6, 6)
             values = rng.normal(rng.choice([0, 1, 1e4]), size, 3)
-            ticks = plotting._value_ticks(values, (0, np.inf))
+            ticks = learning_curves._value_ticks(values, (0, np.inf))
             slack = 1e-5 * (ticks[1] - ticks[0])
             assert ticks[0] - slack <= values.min()
             assert values.max() <= ticks[-1] + slack
-            labels = plotting._tick_labels(ticks)
+            labels = learning_curves._tick_labels(ticks)
             assert 3 <= len(set(labels)) == len(labels) <= 9
 
     @pytest.mark.parametrize("percent", [0.0, 100.0])
     def test_constant_accuracy_stays_between_0_and_100_percent(self, percent):
-        ticks = plotting._value_ticks(np.full(3, percent), (0, 100))
+        ticks = learning_curves._value_ticks(np.full(3, percent), (0, 100))
         assert percent in ticks
         assert ticks.min() >= 0 and ticks.max() <= 100
 
@@ -362,7 +366,9 @@ class TestTicks:
         ],
     )
     def test_epoch_ticks_are_whole_numbers(self, epochs, expected):
-        np.testing.assert_array_equal(plotting._epoch_ticks(epochs), expected)
+        np.testing.assert_array_equal(
+            learning_curves._epoch_ticks(epochs), expected
+        )
 
 
 class TestCaptionedGrid:
@@ -425,7 +431,7 @@ class TestReliabilityDiagram:
         for correct in (25, 50, 100):
             bins = [self.entry(100, correct, 0.9)]
             picture = plotting.reliability_diagram(bins)
-            (top, bottom), _ = self.extent(picture, plotting._BAR)
+            (top, bottom), _ = self.extent(picture, reliability._BAR)
             heights.append(bottom - top)
         np.testing.assert_allclose(
             np.array(heights) / 320, [0.25, 0.5, 1], atol=0.02
@@ -434,7 +440,7 @@ class TestReliabilityDiagram:
     def test_the_mark_ends_the_bar_of_a_calibrated_bin(self):
         bins = [self.entry(100, 60, 0.6, (0.5, 0.7))]
         picture = plotting.reliability_diagram(bins)
-        (bar, _), _ = self.extent(picture, plotting._BAR)
+        (bar, _), _ = self.extent(picture, reliability._BAR)
         (top, bottom), _ = self.extent(picture, VERMILION)
         assert top - 1 <= bar <= bottom + 1
 
@@ -446,15 +452,15 @@ class TestReliabilityDiagram:
     def test_an_empty_bin_has_no_bar_and_a_count_of_0(self, texts):
         empty = {"images": 0, "correct": 0, "confidence": None}
         picture = plotting.reliability_diagram([empty, self.entry(7, 7, 1.0)])
-        _, columns = self.extent(picture, plotting._BAR)
-        assert columns.sum() < plotting._BIN_WIDTH
+        _, columns = self.extent(picture, reliability._BAR)
+        assert columns.sum() < reliability._BIN_WIDTH
         assert "0" in texts and "7" in texts
 
     def test_counts_of_any_size_stay_within_their_bin(self):
-        font = plotting._font(plotting._SMALL_SIZE)
+        font = text.find_font(reliability._SMALL_SIZE)
         for count in (0, 99_999, 100_000, 99_999_999):
-            label = plotting._short_count(count)
-            assert font.getlength(label) <= plotting._BIN_WIDTH
+            label = reliability._short_count(count)
+            assert font.getlength(label) <= reliability._BIN_WIDTH
 
     def test_a_long_title_is_cut_off(self):
         bins = [self.entry(1, 1, 1.0)] * 15
@@ -505,9 +511,9 @@ class TestConfusionMatrix:
         np.testing.assert_array_equal(cells[0, 1], cells[1, 0])
 
     def test_every_count_is_readable_on_its_cell(self):
-        colours = np.asarray(plotting._heat(np.linspace(0, 1, 101)[None]))
+        colours = np.asarray(confusion._heat(np.linspace(0, 1, 101)[None]))
         for colour in colours[0]:
-            assert contrast(plotting._readable_on(colour), colour) >= 4.5
+            assert contrast(confusion._readable_on(colour), colour) >= 4.5
 
     def test_matrix_without_images_has_no_accuracy(self, texts):
         plotting.confusion_matrix(np.zeros((2, 2), int), ["a", "b"])
@@ -531,12 +537,12 @@ class TestConfusionMatrix:
         assert max(picture.size) < 1300
 
     def test_long_names_end_in_an_ellipsis(self):
-        font = plotting._font(15)
-        short = plotting._shorten("a name that is too long", font, 100)
+        font = text.find_font(15)
+        short = text.shorten("a name that is too long", font, 100)
         assert short.endswith("…") and len(short) > 8
         assert "a name that is too long".startswith(short[:-1])
         assert font.getlength(short) <= 100
-        assert plotting._shorten("a name", font, 100) == "a name"
+        assert text.shorten("a name", font, 100) == "a name"
 
     def test_many_classes_make_small_cells_without_counts(self, texts):
         matrix = 7777 * np.eye(1000, dtype=int)
@@ -546,7 +552,7 @@ class TestConfusionMatrix:
         assert max(picture.size) < 4600
         assert "7777" not in texts
         # As many in a row and in a column as do not touch.
-        written = [text for text in texts if text in names]
+        written = [label for label in texts if label in names]
         assert 2 * 200 <= len(written) <= 2 * 4400 / 15
 
         pixels = np.asarray(picture)
@@ -599,14 +605,14 @@ class TestNamesBeyondAscii:
     @pytest.fixture
     def no_fonts(self, monkeypatch):
         """As on a machine without fonts."""
-        monkeypatch.setattr(plotting, "_system_fonts", lambda size: [])
+        monkeypatch.setattr(text, "_system_fonts", lambda size: [])
 
     def test_they_come_in_a_font_of_the_system(self, texts):
-        if not plotting._system_fonts(15):
+        if not text._system_fonts(15):
             pytest.skip("the machine has none of the fonts")
         self.draw("año", "Größe é", "ok")
         assert {"año", "Größe é", "ok"} <= set(texts)
-        font = plotting._font(15, ["año", "Größe é", "ok"])
+        font = text.find_font(15, ["año", "Größe é", "ok"])
         masks = {bytes(font.getmask(letter)) for letter in "ñößé\uffff"}
         assert len(masks) == 5
 
@@ -618,8 +624,8 @@ class TestNamesBeyondAscii:
         assert self.draw("猫", "ok") != self.draw("狗", "ok")
 
     def test_no_font_is_looked_for_without_need(self, monkeypatch):
-        monkeypatch.delattr(plotting, "_system_fonts")
-        assert plotting._font(15, ["cat", "~|{"]) is plotting._font(15)
+        monkeypatch.delattr(text, "_system_fonts")
+        assert text.find_font(15, ["cat", "~|{"]) is text.find_font(15)
 
     def test_long_names_stay_inside(self):
         names = [letter * 50 for letter in "éжW"]
@@ -642,7 +648,7 @@ class TestNamesBeyondAscii:
 
     def test_each_picture_with_text_draws_them(self, texts):
         name = "é"
-        drawn = plotting._spell(name, plotting._font(15, [name]))
+        drawn = text._spell(name, text.find_font(15, [name]))
         plotting.class_grid([np.zeros((1, 8, 8, 1), "uint8")], [name], 5)
         plotting.captioned(Image.new("L", (300, 300)), name)
         plotting.captioned_grid(np.zeros((1, 8, 8), "uint8"), [[name]])
