@@ -121,14 +121,15 @@ def _train(run, args):
 
 
 def _train_on_labels_alone(config, folder):
-    from keras_ssgan import training
+    from keras_ssgan import evaluation
     from keras_ssgan.baseline import train_baseline
     from keras_ssgan.split import load_split
 
     split = load_split(config)
     classifier, seconds = train_baseline(config, folder, split)
-    metrics = {"baseline": training.score(classifier, split.test)}
-    report.write(folder / "metrics.json", metrics | {"seconds": seconds})
+    scored, _ = evaluation.score(classifier, split.test)
+    metrics = {"baseline": scored, "seconds": seconds}
+    report.write(folder / "metrics.json", metrics)
 
 
 def without_generator():

@@ -1,6 +1,7 @@
 """Gradients, and what a backend is slow at, on whichever backend Keras runs.
 
-Here and in `distribution.py` alone the package knows which that is. Keras has
+Of training, it is here and in `distribution.py` alone that the package knows
+which that is. Keras has
 no backend-neutral way to differentiate. Three functions are enough for a
 training step that is written once:
 
@@ -25,9 +26,8 @@ import math
 import keras
 from keras import ops
 
+from keras_ssgan.distribution import BACKEND
 from keras_ssgan.distribution import mean_gradients
-
-BACKEND = keras.backend.backend()
 
 # The others run the Python of a step once, to compile it.
 RUNS_IN_PYTHON = BACKEND == "torch"

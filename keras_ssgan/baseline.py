@@ -48,19 +48,18 @@ def train_baseline(
         on the validation images; and the seconds that its training took.
 
     Raises:
+        InputError: If no checkpoint is good.
         RunStopped: If it was interrupted or has failed.
     """
-    keras.utils.set_random_seed(config.seed)
-    steps_per_epoch = len(mix(config, split))
-    steps = config.epochs * steps_per_epoch  # type: ignore[operator]
-    gan = trainer.build_gan(config, len(split.class_names), steps)
+    gan = trainer.build_gan(config, split)
     images, labels = split.labeled
-    count = steps_per_epoch * config.batch_size  # type: ignore[operator]
+    # As many images as the GAN gets in an epoch.
+    count = len(mix(config, split)) * config.batch_size  # type: ignore[operator]
     folder = Path(folder)
     checkpoints = Checkpoints(folder / "checkpoints" / "baseline")
     alone = _Trainer(
         # The process that writes trains it by itself.
-        config=dataclasses.replace(config, devices=None, distribute=False),
+        config=dataclasses.replace(config, distribute=False),
         folder=folder,
         model=_classifier_in_training(gan, images),
         split=split,
@@ -78,9 +77,8 @@ def train_baseline(
 
 def _classifier_in_training(gan, images):
     """The GAN's discriminator as a classifier that `fit` trains."""
-    channels = gan.image_shape[-1]
-    inputs = keras.Input((*images.shape[1:3], channels), dtype="uint8")
-    x = gan.preprocessor(inputs)
+    inputs = keras.Input(images.shape[1:], dtype="uint8")
+    x = gan.preprocess(inputs)
     if gan.augmentation is not None:
         x = gan.augmentation(x)
     _, logits = gan.discriminator(x)

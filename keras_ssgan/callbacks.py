@@ -365,9 +365,9 @@ class WaitingShare(keras.callbacks.Callback):
         self.waiting = 0.0
 
     @property
-    def share(self) -> float:
-        """The share of time that was waited, in [0, 1]; 0 before a step."""
-        return self.waiting / self.seconds if self.seconds else 0.0
+    def share(self) -> float | None:
+        """The share of time that was waited, in [0, 1]; `None` of no step."""
+        return self.waiting / self.seconds if self.seconds else None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._idle_since = time.perf_counter()

@@ -87,7 +87,7 @@ class Checkpoints:
         self.progress: Progress | None = None
 
     def save(self, model: keras.Model, progress: Progress) -> None:
-        """Writes a checkpoint, and drops all but the last good one before it.
+        """Writes a checkpoint, and drops those that are not kept any more.
 
         Nothing is done where the last good one is of the same progress.
 

@@ -200,11 +200,8 @@ def _evaluate(arguments):
     name, dataset = _load_dataset(arguments, model)
     # Keras' progress bar goes where the JSON goes.
     verbose = 0 if arguments.json else _verbosity(arguments)
-    probabilities = model.predict(
-        dataset.x_test, batch_size=256, verbose=verbose
-    )
-    figures = evaluation.classification_report(
-        dataset.y_test, probabilities, runs.temperature_of(model)
+    figures, probabilities = evaluation.score(
+        model, (dataset.x_test, dataset.y_test), verbose
     )
     title = one_line(f"Test images of {name}, by {arguments.model}")
     if arguments.output is not None:

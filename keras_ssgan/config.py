@@ -96,20 +96,13 @@ def read_config(folder: PathLike, **changes: Any) -> Config:
     """
     path = Path(folder) / "config.json"
     try:
-        settings = text_files.read_json_object(path)
-        _check_settings(settings)
+        with text_files.trouble_is_input_error(path):
+            settings = text_files.read_json_object(path)
+            _check_settings(settings)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{folder} holds no run, as it has no {path.name}; give a folder "
             "that train has written"
-        ) from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path} cannot be read: {reason}") from None
-    except ValueError as error:
-        raise InputError(
-            f"{path} is damaged ({error}); restore it from a copy, or train "
-            "again"
         ) from None
     return Config(**{**settings, **changes})
 

@@ -605,7 +605,9 @@ def deal_validation(
             f"on {devices} devices fit takes validation_data of arrays, "
             f"(images, labels); received {type(validation_data).__name__}"
         )
-    images, labels, *weights = validation_data
+    images, labels, *weights = (x for x in validation_data if x is not None)
+    # An unsigned integer is never -1.
+    labels = labels.astype("int32")
     missing = -len(images) % devices
     # Of any image and weight, since these labels hide them.
     data = [

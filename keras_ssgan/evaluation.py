@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 from scipy.stats import binomtest
 from sklearn import metrics
 
 from keras_ssgan import calibration
+from keras_ssgan.classifier import temperature_of
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -82,6 +84,31 @@ def classification_report(
         "uncalibrated": _sureness(labels, uncalibrated),
         "confusion": confusion.tolist(),
     }
+
+
+def score(
+    classifier: keras.Model,
+    test: tuple[np.ndarray, np.ndarray],
+    verbose: int | str = 0,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What a classifier makes of labelled images.
+
+    Args:
+        classifier: As `SemiSupervisedGAN.classifier` gives it.
+        test: Raw images, uint8 of shape `(n, height, width)`, and their
+            labels, integers of shape `(n,)` in `[0, K)`.
+        verbose: As in `keras.Model.predict`.
+
+    Returns:
+        Dict as from `classification_report`, and the probabilities, a float32
+        array of shape `(n, K)`.
+    """
+    images, labels = test
+    probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
+    report = classification_report(
+        labels, probabilities, temperature_of(classifier)
+    )
+    return report, probabilities
 
 
 def _sureness(labels, probabilities):

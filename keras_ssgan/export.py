@@ -56,9 +56,9 @@ from keras_ssgan import checks
 from keras_ssgan import facts
 from keras_ssgan import saving
 from keras_ssgan import text_files
+from keras_ssgan.classifier import is_classifier
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.model import is_classifier
 from keras_ssgan.types import PathLike
 
 _SUFFIXES = {

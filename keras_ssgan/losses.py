@@ -1,8 +1,8 @@
 """Losses of the semi-supervised GAN: pure functions of logits and features.
 
 The discriminator has K + 1 logits. Logit 0 says real or fake (a high value
-means *fake*), logits 1..K are the classes. Every function computes in float32
-and returns a scalar.
+means *fake*), logits 1..K are the classes. Every loss is computed in float32,
+and is a scalar.
 """
 
 from keras import ops

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import itertools
-import math
 import warnings
 from typing import Any
 from typing import Self
@@ -20,11 +19,11 @@ from keras_ssgan.autodiff import apply_gradients
 from keras_ssgan.autodiff import keeps_state
 from keras_ssgan.autodiff import trainer_step
 from keras_ssgan.autodiff import vjp
+from keras_ssgan.classifier import build_classifier
 from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.mixed import FirstEpoch
 from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
-from keras_ssgan.layers import stock
 from keras_ssgan.networks import build_discriminator
 from keras_ssgan.networks import build_generator
 from keras_ssgan.networks import build_preprocessor
@@ -404,9 +403,7 @@ class SemiSupervisedGAN(keras.Model):
         )
         return losses.class_probabilities(logits)
 
-    def classifier(
-        self, temperature: float = 1.0, name: str = "classifier"
-    ) -> keras.Model:
+    def classifier(self, temperature: float = 1.0) -> keras.Model:
         """The discriminator as a classifier of raw images.
 
         Made of stock Keras layers alone, so that the saved model loads where
@@ -418,7 +415,6 @@ class SemiSupervisedGAN(keras.Model):
                 before the softmax, so that the probabilities are as sure as
                 they should be; `calibration.fit_temperature` finds it. The
                 layer `"temperature"` holds it. No prediction changes.
-            name: Name of the model.
 
         Returns:
             Functional `keras.Model` from uint8 images `(batch, any_height,
@@ -428,24 +424,7 @@ class SemiSupervisedGAN(keras.Model):
         Raises:
             InputError: If the temperature is not above 0.
         """
-        if not temperature > 0:
-            raise InputError(f"temperature={temperature} has to be above 0")
-        discriminator = keras.models.clone_model(
-            self.discriminator, clone_function=stock, recursive=True
-        )
-        discriminator.set_weights(self.discriminator.get_weights())
-        channels = self.image_shape[-1]
-        shape = (None, None) if channels == 1 else (None, None, channels)
-
-        inputs = keras.Input(shape, dtype="uint8", name="pixels")
-        x = ops.expand_dims(inputs, axis=-1) if channels == 1 else inputs
-        x = build_preprocessor(self.image_shape)(x)
-        _, logits = discriminator(x)
-        x = keras.layers.Rescaling(
-            1 / temperature, dtype="float32", name="temperature"
-        )(losses.class_logits(logits))
-        outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
-        return keras.Model(inputs, outputs, name=name)
+        return build_classifier(self.discriminator, temperature)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Exports the classifier, as `keras.Model.export`.
@@ -559,15 +538,17 @@ class SemiSupervisedGAN(keras.Model):
                 networks', also as a `MixedDataset` or `validation_data`.
         """
         x, y = _as_array(x), _as_array(y)
-        self._check_labeled_images(x, y)
-        _warn_of_one_class(x.y if isinstance(x, MixedDataset) else y)
         signature = inspect.signature(super().fit)
         arguments = signature.bind(x, y, *args, **kwargs).arguments
+        seen = _seen_labels(y, arguments.get("sample_weight"))
+        self._check_labeled_images(x, seen)
+        _warn_of_one_class(x.y if isinstance(x, MixedDataset) else seen)
         validation_data = arguments.get("validation_data")
         if validation_data is not None:
             if isinstance(validation_data, (tuple, list)):
                 validation_data = tuple(map(_as_array, validation_data))
-                self._check_labeled_images(*validation_data[:2])
+                images, *targets = validation_data
+                self._check_labeled_images(images, _seen_labels(*targets))
             else:
                 self._check_labeled_images(validation_data)
             arguments |= distribution.deal_validation(
@@ -602,7 +583,10 @@ class SemiSupervisedGAN(keras.Model):
             InputError: As in `fit`.
         """
         x, y = _as_array(x), _as_array(y)
-        self._check_labeled_images(x, y)
+        signature = inspect.signature(super().evaluate)
+        arguments = signature.bind(x, y, *args, **kwargs).arguments
+        seen = _seen_labels(y, arguments.get("sample_weight"))
+        self._check_labeled_images(x, seen)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
@@ -906,7 +890,7 @@ class SemiSupervisedGAN(keras.Model):
 
     def _update_class_metrics(self, images, labels, mask, logits):
         """Updates the metrics of the labelled images; returns all logs."""
-        logits = losses.class_logits(logits)
+        logits = ops.cast(losses.class_logits(logits), "float32")
         cross_entropy = ops.sparse_categorical_crossentropy(
             labels, logits, from_logits=True
         )
@@ -989,33 +973,6 @@ class SemiSupervisedGAN(keras.Model):
                 variable.assign(store[f"random_state_{i}"])
 
 
-def is_classifier(model: keras.Model) -> bool:
-    """Whether a model is one as `SemiSupervisedGAN.classifier` gives it.
-
-    Args:
-        model: `keras.Model`, of whoever's making.
-
-    Returns:
-        bool; `True` where it takes raw images of any size, prepares them by
-        itself, and gives one number for each class.
-    """
-    layers = {layer.name: layer for layer in model.layers}
-    inputs = getattr(model, "inputs", None) or []
-    if "preprocessor" not in layers or len(inputs) != 1:
-        return False
-    _, *size_and_channels = inputs[0].shape
-    # Models of earlier versions have no temperature.
-    scale = getattr(layers.get("temperature"), "scale", 1)
-    return (
-        size_and_channels[:2] == [None, None]
-        and len(size_and_channels) in (2, 3)
-        and len(model.outputs) == 1
-        and len(model.outputs[0].shape) == 2
-        and isinstance(scale, int | float)
-        and 0 < scale < math.inf
-    )
-
-
 def _means(total, *parts):
     names = [total, *(f"{total}_{part}" for part in parts)]
     return [keras.metrics.Mean(name) for name in names]
@@ -1069,6 +1026,19 @@ def _preserved(variables):
 def _as_array(data):
     """A tensor as an array, which is looked at; all else as it is."""
     return ops.convert_to_numpy(data) if ops.is_tensor(data) else data
+
+
+def _seen_labels(labels=None, weights=None):
+    """Labels with -1 for those that a mask hides, which may be anything."""
+    weights = _as_array(weights)
+    if (
+        isinstance(labels, np.ndarray)
+        and labels.dtype.kind in "ui"
+        and np.size(weights) == labels.size
+    ):
+        hidden = np.reshape(weights, labels.shape) == 0
+        return np.where(hidden, -1, labels.astype("int64"))
+    return labels
 
 
 def _warn_of_one_class(labels):

@@ -200,7 +200,11 @@ def run_in_training(network: keras.Model, inputs: Tensor) -> Any:
     Returns:
         The outputs of the network.
     """
-    is_plain = all(type(layer) in _PLAIN_LAYERS for layer in network.layers)
+    is_plain = (
+        all(type(layer) in _PLAIN_LAYERS for layer in network.layers)
+        # A Sequential has its graph within.
+        and not isinstance(network, keras.Sequential)
+    )
     if not (is_plain and autodiff.RUNS_IN_PYTHON):
         return network(inputs, training=True)
     outputs = network._run_through_graph(inputs, operation_fn=_unprepared)

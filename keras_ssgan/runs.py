@@ -18,9 +18,9 @@ from keras_ssgan import facts
 from keras_ssgan import limits
 from keras_ssgan import saving
 from keras_ssgan import text_files
+from keras_ssgan.classifier import is_classifier
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
-from keras_ssgan.model import is_classifier
 from keras_ssgan.types import PathLike
 
 # What a run's results say of its images.
@@ -70,19 +70,6 @@ def load_classifier(path: PathLike) -> keras.Model:
     return model
 
 
-def temperature_of(classifier: keras.Model) -> float:
-    """The temperature that a classifier's probabilities are calibrated by.
-
-    Args:
-        classifier: As from `load_classifier`.
-
-    Returns:
-        float; 1 for a model without a layer `"temperature"`.
-    """
-    layers = {layer.name: layer for layer in classifier.layers}
-    return 1 / getattr(layers.get("temperature"), "scale", 1)
-
-
 def load_gan(path: PathLike) -> SemiSupervisedGAN:
     """Loads a GAN.
 
@@ -117,13 +104,8 @@ def read_history(folder: PathLike) -> dict[str, list[float]]:
     path = Path(folder) / "history.csv"
     if not path.exists():
         return {}
-    try:
+    with text_files.trouble_is_input_error(path):
         return parse_history(text_files.read_text(path, limits.MAX_CSV_BYTES))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); restore it from a copy, or train "
-            "again"
-        ) from None
 
 
 def parse_history(text: str) -> dict[str, list[float]]:
@@ -402,13 +384,8 @@ def _read_metrics(folder):
     path = folder / "metrics.json"
     if not path.exists():
         return {}
-    try:
+    with text_files.trouble_is_input_error(path):
         return text_files.read_json_object(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); restore it from a copy, or train "
-            "again"
-        ) from None
 
 
 def _load(path, name):

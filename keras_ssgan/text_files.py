@@ -1,5 +1,6 @@
 """Reading, and showing, text that anyone may have written."""
 
+import contextlib
 import csv
 import io
 import json
@@ -8,6 +9,7 @@ import unicodedata
 from typing import Any
 
 from keras_ssgan import limits
+from keras_ssgan.errors import InputError
 
 # Categories of control characters, which could steer a terminal, and of what
 # stands for bytes of a file name that are no UTF-8.
@@ -34,6 +36,31 @@ def one_line(message: object) -> str:
 
 def _is_unshown(character):
     return unicodedata.category(character) in _UNSHOWN
+
+
+@contextlib.contextmanager
+def trouble_is_input_error(path: str | os.PathLike):
+    """Has a file of a run that cannot be read, or is damaged, named.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: For an OSError or a ValueError of what is done within, but
+            for those that say that there is no such file.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path} cannot be read: {reason}") from None
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged ({error}); restore it from a copy, or train "
+            "again"
+        ) from None
 
 
 def read_text(path: str | os.PathLike, max_bytes: int) -> str:

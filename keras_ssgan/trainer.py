@@ -18,30 +18,30 @@ from keras_ssgan.interruption import Interruption
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.settings import get_preset
 from keras_ssgan.split import Split
+from keras_ssgan.split import mix
 
 
-def build_gan(
-    config: Config, num_classes: int, steps: int
-) -> SemiSupervisedGAN:
-    """The GAN of a run, compiled.
+def build_gan(config: Config, split: Split) -> SemiSupervisedGAN:
+    """Builds the GAN that a run begins with, and seeds all that is random.
 
     Args:
         config: A `Config`.
-        num_classes: int, K.
-        steps: int, of the whole run, over which a learning rate decays.
+        split: A `Split`, over whose batches a learning rate may decay.
 
     Returns:
-        A `SemiSupervisedGAN`.
+        A `SemiSupervisedGAN`, compiled.
     """
+    keras.utils.set_random_seed(config.seed)
     preset = get_preset(config.preset)
     learning_rate = preset.learning_rate
     if preset.decay:
+        steps = config.epochs * len(mix(config, split))  # type: ignore[operator]
         learning_rate = keras.optimizers.schedules.CosineDecay(
             learning_rate, steps
         )
     gan = SemiSupervisedGAN.from_preset(
         config.preset,
-        num_classes,
+        len(split.class_names),
         dtype=config.dtype,
         seed=config.seed,
         learning_rate=learning_rate,
@@ -128,6 +128,7 @@ class Trainer:
             progress: `Progress` that the model is at.
 
         Raises:
+            InputError: If an image cannot be read any more.
             RunStopped: If it was interrupted or has failed.
         """
         epochs = self.config.epochs

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +101,19 @@ def train(
     # JAX has to compute nothing before the processes know of each other.
     with distribution.scope(config.devices, config.distribute):
         _warn_of_slow_dtype(config.dtype)
-        keras.utils.set_random_seed(config.seed)
-        data = mix(config, split)
-        steps = config.epochs * len(data)  # type: ignore[operator]
-        gan = trainer.build_gan(config, len(split.class_names), steps)
+        gan = trainer.build_gan(config, split)
         # What `fit` would refuse, before anything is written.
-        distribution.check_dealable(gan, data)
+        distribution.check_dealable(gan, mix(config, split))
+        checkpoints = Checkpoints(
+            folder / "checkpoints", _arrays(split.pseudo_labels)
+        )
         with _resumable(folder):
-            start = time.perf_counter()
             gan_trainer = _GANTrainer(
                 config=config,
                 folder=folder,
                 model=gan,
                 split=split,
-                checkpoints=Checkpoints(
-                    folder / "checkpoints", _arrays(split.pseudo_labels)
-                ),
+                checkpoints=checkpoints,
                 checkpoint_every=checkpoint_every,
                 verbose=verbose,
                 boards=boards,
@@ -128,7 +124,6 @@ def train(
             gan_trainer.train(progress)
             some_images = streams.some(split.train[0])
             gan.update_statistics(some_images)
-            seconds = progress.seconds + time.perf_counter() - start
         if not distribution.is_main():
             return None
 
@@ -146,8 +141,8 @@ def train(
             "dataset_fingerprint": split.fingerprint,
             "images": counts,
             **image_format,
-            "test": score(classifier, split.test, verbose),
-            "seconds": round(seconds, 1),
+            "test": evaluation.score(classifier, split.test, verbose)[0],
+            "seconds": round(checkpoints.progress.seconds, 1),  # type: ignore[union-attr]
             "waiting_share": waiting[-1].share if waiting else None,
             "backend": keras.backend.backend(),
             "versions": {
@@ -167,7 +162,7 @@ def train(
                 config, folder, split, verbose, checkpoint_every
             )
             metrics["baseline"] = {
-                **score(alone, split.test, verbose),
+                **evaluation.score(alone, split.test, verbose)[0],
                 "seconds": round(seconds, 1),
             }
         _write_results(folder, metrics)
@@ -289,28 +284,6 @@ def _tensorboard(folder):
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Without the graph, which only one backend has.
     return keras.callbacks.TensorBoard(folder, write_graph=False)
-
-
-def score(
-    classifier: keras.Model,
-    test: tuple[np.ndarray, np.ndarray],
-    verbose: int | str = 0,
-) -> dict[str, Any]:
-    """What a classifier makes of test images.
-
-    Args:
-        classifier: As `SemiSupervisedGAN.classifier` gives it.
-        test: Images and their labels, as in `Split`.
-        verbose: As in `keras.Model.predict`.
-
-    Returns:
-        Dict as from `evaluation.classification_report`.
-    """
-    images, labels = test
-    probabilities = classifier.predict(images, batch_size=256, verbose=verbose)
-    return evaluation.classification_report(
-        labels, probabilities, runs.temperature_of(classifier)
-    )
 
 
 def _check_new_folder(folder, dataset):

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from keras_ssgan import calibration
 from keras_ssgan import export
 from keras_ssgan import runs
+from keras_ssgan.classifier import temperature_of
 from keras_ssgan.errors import InputError
 
 pytestmark = pytest.mark.any_backend
@@ -167,12 +168,12 @@ def test_a_saved_classifier_has_its_temperature(tmp_path):
     classifier = build_tiny_gan().classifier(temperature=3.0)
     classifier.save(tmp_path / "classifier.keras")
     loaded = runs.load_classifier(tmp_path / "classifier.keras")
-    assert_allclose(runs.temperature_of(loaded), 3.0)
+    assert_allclose(temperature_of(loaded), 3.0)
 
 
 def test_a_model_without_such_a_layer_has_temperature_1():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Softmax()])
-    assert runs.temperature_of(model) == 1.0
+    assert temperature_of(model) == 1.0
 
 
 @pytest.mark.usefixtures("convert_here")

@@ -620,6 +620,16 @@ def test_a_folder_of_test_images_is_the_test_set(tmp_path, names, stream):
     assert image_folder.estimate_bytes(tmp_path) == 21 * 24
 
 
+def test_other_files_beside_the_classes_of_a_split_do_not_matter(tmp_path):
+    _save_split_folder(tmp_path)
+    # Pillow has these among its formats, and here they are none of an image.
+    for name in ("licence.pdf", "cache.h5"):
+        (tmp_path / "train" / name).touch()
+    data = datasets.load(tmp_path)
+    assert data.class_names == ["cat", "dog"]
+    assert len(data.x_test) == 2
+
+
 def test_folders_beside_those_of_a_split_are_named(tmp_path):
     _save_split_folder(tmp_path)
     _save_folder(tmp_path / "val")

@@ -285,6 +285,17 @@ def test_validation_data_are_arrays(two_devices, tiny_gan, tiny_data):
         tiny_gan.fit(data, validation_data=data)
 
 
+@devices_alone
+def test_images_that_fill_the_last_validation_batch_have_no_label(
+    two_devices, tiny_gan, tiny_data
+):
+    images, labels = tiny_data[0][:5], tiny_data[1][:5].astype("uint8")
+    data = (images, labels, None)
+    dealt = distribution.deal_validation(tiny_gan, data)["validation_data"]
+    assert [len(array) for array in dealt] == [6, 6]
+    np.testing.assert_array_equal(dealt[1], [*labels, -1])
+
+
 def test_a_look_at_a_batch_does_not_fetch_those_of_an_epoch(mixed):
     """More than one worker would have them ready, for the epoch after it."""
     mixed.workers = 4

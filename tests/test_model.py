@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
 import keras_ssgan as ks
+from keras_ssgan.classifier import is_classifier
 from keras_ssgan.errors import InputError
 
 BACKEND = keras.backend.backend()
@@ -141,6 +142,26 @@ def test_sample_weight_of_zero_hides_a_label(data, reference):
     gan = new_gan()
     fit(gan, images, labels, sample_weight=labeled.astype("float32"))
     assert_same_weights(gan, reference)
+
+
+def test_what_the_mask_hides_may_be_anything(data, reference):
+    images, labels, labeled = data
+    anything = np.where(labeled, labels, [99, -7] * 20)[:, np.newaxis]
+    mask = labeled.astype("float32")
+    gan = new_gan(run_eagerly=False)
+    validation_data = (images, anything, mask)
+    history = fit(
+        gan,
+        images,
+        anything,
+        sample_weight=mask,
+        validation_data=validation_data,
+    )
+    assert_same_weights(gan, reference)
+    _, accuracy = gan.evaluate(images, anything, sample_weight=mask, verbose=0)
+    assert history["val_accuracy"] == [accuracy]
+    with pytest.raises(ks.InputError, match="label 99"):
+        gan.evaluate(images, anything, sample_weight=1 - mask, verbose=0)
 
 
 def test_class_weight_is_a_sample_weight(data):
@@ -507,11 +528,11 @@ def _like_a_classifier(channels=(), size=None, scale=0.5, outputs=1):
     ],
 )
 def test_a_model_that_looks_like_a_classifier_is_none(odd):
-    assert ks.model.is_classifier(_like_a_classifier())
-    assert ks.model.is_classifier(_like_a_classifier(channels=(3,)))
+    assert is_classifier(_like_a_classifier())
+    assert is_classifier(_like_a_classifier(channels=(3,)))
     # As of versions without one.
-    assert ks.model.is_classifier(_like_a_classifier(scale=None))
-    assert not ks.model.is_classifier(_like_a_classifier(**odd))
+    assert is_classifier(_like_a_classifier(scale=None))
+    assert not is_classifier(_like_a_classifier(**odd))
 
 
 def test_classifier_is_a_copy(data, partly_labeled):
@@ -638,6 +659,23 @@ def test_networks_that_do_not_fit_are_refused(
         ks.SemiSupervisedGAN(
             image_model(*discriminator), latent_model(**generator)
         )
+
+
+def test_a_network_may_be_sequential(partly_labeled):
+    generator = keras.Sequential(
+        [
+            keras.Input((1, 1, 5)),
+            ks.layers.Conv2DTranspose(3, 4),
+            keras.layers.LeakyReLU(),
+            ks.layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh"),
+        ]
+    )
+    gan = ks.SemiSupervisedGAN(image_model(6, 11), generator)
+    gan.compile()
+    before = generator.get_weights()
+    fit(gan, *partly_labeled)
+    for weight, old in zip(generator.get_weights(), before, strict=True):
+        assert (weight != old).any()
 
 
 def test_networks_of_another_kind_are_refused():
@@ -1262,6 +1300,18 @@ def test_update_statistics_leaves_a_frozen_layer_alone(tiny_data):
     gan.update_statistics(tiny_data[0])
     for value, old in zip(layer.get_weights(), before, strict=True):
         assert_array_equal(value, old)
+
+
+@pytest.mark.any_backend
+def test_loss_is_computed_in_float32_of_logits_in_bfloat16(data):
+    images, labels, _ = data
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    gan = ks.SemiSupervisedGAN(image_model(6, 11), latent_model())
+    gan.compile()
+    loss = gan.evaluate(images, labels, verbose=0, return_dict=True)["loss"]
+    probabilities = gan.predict(images, verbose=0).astype("float64")
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    assert_allclose(loss, sklearn.metrics.log_loss(labels, probabilities))
 
 
 @pytest.mark.any_backend

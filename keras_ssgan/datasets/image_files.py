@@ -196,12 +196,7 @@ def _expand(path):
     """Lists the images in a folder; a file stands for itself."""
     if not path.is_dir():
         return [path]
-    Image.init()
-    suffixes = {
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        if name in limits.IMAGE_FORMATS
-    }
+    suffixes = image_suffixes()
     names, links = list_files(path, within=True)
     for name in links:
         warn_of_link(path / name)
@@ -211,6 +206,15 @@ def _expand(path):
         if os.path.splitext(name)[1].lower() in suffixes
         and (path / name).is_file()
     ]
+
+
+def image_suffixes() -> set[str]:
+    """What the names of images end with, in lower case and with the dot."""
+    return {
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in limits.IMAGE_FORMATS
+    }
 
 
 def list_files(

@@ -9,11 +9,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from keras_ssgan import limits
 from keras_ssgan import text_files
 from keras_ssgan.datasets import streams
+from keras_ssgan.datasets.image_files import image_suffixes
 from keras_ssgan.datasets.image_files import list_files
 from keras_ssgan.datasets.image_files import read_head
 from keras_ssgan.datasets.image_files import read_pixels
@@ -218,7 +218,7 @@ def _find_split(path):
 
 def _has_folders_alone(path):
     """Whether there are folders in it, and no images beside them."""
-    suffixes = Image.registered_extensions()
+    suffixes = image_suffixes()
     has_images = any(
         os.path.splitext(entry.name)[1].lower() in suffixes
         for entry in os.scandir(path)

@@ -159,7 +159,7 @@ def draw_value_axis(
     span: tuple[int, int],
     heights: np.ndarray,
     labels: Sequence[str],
-):
+) -> None:
     """Draws a line across `span` at each height, its label to the left."""
     left, right = span
     for y, label in zip(heights, labels, strict=True):

@@ -57,7 +57,7 @@ def draw_upright(
     text: str,
     font: ImageFont.FreeTypeFont,
     colour: tuple[int, int, int],
-):
+) -> None:
     """Draws text that reads upwards and ends at `top_middle`."""
     height = sum(font.getmetrics())
     mask = Image.new("L", (math.ceil(font.getlength(text)), height))
