@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks import judge as judges
 from benchmarks import report
+from benchmarks import sample_metrics
 from keras_ssgan import datasets
 from keras_ssgan import runs
-from keras_ssgan import sample_metrics
 from keras_ssgan import shipped
 
 COLUMNS = ("images of", "Fréchet", "precision", "recall", "sure")

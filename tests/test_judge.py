@@ -12,9 +12,9 @@ from conftest import build_tiny_gan
 from conftest import copy_with_another_byte
 
 from benchmarks import judge
+from benchmarks import sample_metrics
 from benchmarks import samples
 from keras_ssgan import datasets
-from keras_ssgan import sample_metrics
 from keras_ssgan import shipped
 from keras_ssgan.errors import InputError
 

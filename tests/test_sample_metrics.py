@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
-from keras_ssgan import sample_metrics
+from benchmarks import sample_metrics
 from keras_ssgan.errors import InputError
 
 pytestmark = pytest.mark.any_backend

@@ -14,7 +14,7 @@ from keras_ssgan.errors import InputError
 _CHUNK = 1000
 
 
-def frechet_distance(features: np.ndarray, other_features: np.ndarray) -> float:
+def frechet_distance(features, other_features):
     """Squared Fréchet distance of two Gaussians fitted to features.
 
     `|m1 - m2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2))` of the means and covariances
@@ -47,9 +47,7 @@ def frechet_distance(features: np.ndarray, other_features: np.ndarray) -> float:
     return float(gap @ gap + max(trace, 0.0))
 
 
-def precision_recall(
-    real_features: np.ndarray, fake_features: np.ndarray, k: int = 3
-) -> tuple[float, float]:
+def precision_recall(real_features, fake_features, k=3):
     """How many generated images look real, and how much of the real they show.
 
     Improved precision and recall (T. Kynkäänniemi et al., "Improved Precision
@@ -65,7 +63,7 @@ def precision_recall(
         k: int, at least 1.
 
     Returns:
-        `(precision, recall)`, each from 0 to 1.
+        Pair of floats, `(precision, recall)`, each from 0 to 1.
 
     Raises:
         InputError: If the arrays do not fit, or have too few rows.
@@ -74,7 +72,7 @@ def precision_recall(
     return _covered_share(fake, real, k), _covered_share(real, fake, k)
 
 
-def confident_share(probabilities: np.ndarray, threshold: float = 0.9) -> float:
+def confident_share(probabilities, threshold=0.9):
     """Share of the images that a classifier is sure to know.
 
     It says nothing alone: a classifier can be sure of what is no digit at all.
@@ -90,7 +88,7 @@ def confident_share(probabilities: np.ndarray, threshold: float = 0.9) -> float:
     return float(np.mean(np.max(probabilities, axis=-1) >= threshold))
 
 
-def class_histogram(probabilities: np.ndarray) -> list[float]:
+def class_histogram(probabilities):
     """Share of the images that is taken for each class.
 
     Args:
