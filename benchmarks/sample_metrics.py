@@ -1,17 +1,15 @@
 """Figures of generated images, from what a fixed classifier makes of them.
 
-Pure functions of features and probabilities, in NumPy and float64. Which
-classifier it is, and how many images, is part of every figure: compare only
-those of one classifier and one number of images, and with the figure of real
-images that were held out.
+Pure functions of features and probabilities, in float64. Which classifier it
+is, and how many images, is part of every figure: compare only those of one
+classifier and one number of images, and with the figure of real images that
+were held out.
 """
 
 import numpy as np
+from sklearn.metrics import pairwise_distances_chunked
 
 from keras_ssgan.errors import InputError
-
-# Rows of a matrix of distances that are there at a time.
-_CHUNK = 1000
 
 
 def frechet_distance(features, other_features):
@@ -129,24 +127,18 @@ def _symmetric_root(matrix):
 
 def _covered_share(points, centres, k):
     """Share of `points` within the ball of at least one of `centres`."""
-    radii = np.concatenate(
-        [
-            # Each centre is its own nearest neighbour, at distance 0.
-            np.partition(_squared_distances(chunk, centres), k, axis=1)[:, k]
-            for chunk in _chunks(centres)
-        ]
+    # Not by `NearestNeighbors`: it rounds otherwise, and an image that is
+    # drawn over and over could be outside of its own ball, of radius 0.
+    radii = pairwise_distances_chunked(
+        centres,
+        # Each centre is its own nearest neighbour, at distance 0. A view would
+        # keep the whole chunk in memory.
+        reduce_func=lambda chunk, _: np.partition(chunk, k)[:, k].copy(),
     )
-    covered = [
-        (_squared_distances(chunk, centres) <= radii).any(axis=1)
-        for chunk in _chunks(points)
-    ]
-    return float(np.concatenate(covered).mean())
-
-
-def _chunks(rows):
-    return np.split(rows, range(_CHUNK, len(rows), _CHUNK))
-
-
-def _squared_distances(a, b):
-    squares = np.square(a).sum(axis=1)[:, np.newaxis] + np.square(b).sum(axis=1)
-    return np.maximum(squares - 2 * a @ b.T, 0)
+    radii = np.concatenate(list(radii))
+    covered = pairwise_distances_chunked(
+        points,
+        centres,
+        reduce_func=lambda chunk, _: (chunk <= radii).any(axis=1),
+    )
+    return float(np.concatenate(list(covered)).mean())

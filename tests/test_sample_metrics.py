@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
@@ -64,11 +65,12 @@ def covered_by_loop(points, centres, k):
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_precision_and_recall_are_those_of_a_loop(k, rng, monkeypatch):
-    monkeypatch.setattr(sample_metrics, "_CHUNK", 32)
+def test_precision_and_recall_are_those_of_a_loop(k, rng):
     real = rng.normal(size=(120, 3))
     fake = rng.normal(1.0, 0.8, size=(100, 3))
-    precision, recall = sample_metrics.precision_recall(real, fake, k)
+    # In MiB: about 32 rows of distances at a time.
+    with sklearn.config_context(working_memory=0.03):
+        precision, recall = sample_metrics.precision_recall(real, fake, k)
     assert precision == covered_by_loop(fake, real, k)
     assert recall == covered_by_loop(real, fake, k)
     assert 0 < recall < 1 and 0 < precision < 1
