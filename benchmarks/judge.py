@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from benchmarks import cards
 from keras_ssgan import datasets
 from keras_ssgan import evaluation
 from keras_ssgan import shipped
@@ -59,7 +60,7 @@ def main():
         "backend": keras.backend.backend(),
         "keras": keras.version(),
     }
-    shipped.write_card(path, card)
+    cards.write(path, card)
     print(f"{card['test_error']:.2%} test error; written to {path}")
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks import cards
 from keras_ssgan import export
 from keras_ssgan import runs
 from keras_ssgan import shipped
@@ -31,7 +32,7 @@ def main():
         export.export_classifier(
             model, path.with_suffix(""), "keras", overwrite=True
         )
-    shipped.write_card(path, describe(args.run, model))
+    cards.write(path, describe(args.run, model))
     print(f"Written to {path}")
 
 

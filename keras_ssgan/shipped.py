@@ -8,7 +8,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from keras_ssgan import files
 from keras_ssgan.errors import InputError
 
 # In a wheel they are inside of the package, in a checkout beside it.
@@ -41,25 +40,10 @@ def verify(path: Path) -> dict:
                 "model of your own"
             )
     card = json.loads(card_path.read_text())
-    checksum = _sha256(path)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     if checksum != card["sha256"]:
         raise InputError(
             f"{path} is not the file that its card describes (sha256 "
             f"{checksum[:12]}..., not {card['sha256'][:12]}...); get both again"
         )
     return card
-
-
-def write_card(path: Path, content: dict) -> None:
-    """Writes the card of a model.
-
-    Args:
-        path: The `.keras` file.
-        content: Dict of plain values; the checksum is added.
-    """
-    card = {**content, "sha256": _sha256(path)}
-    files.write_json(path.with_suffix(".json"), card)
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
