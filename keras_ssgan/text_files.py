@@ -6,6 +6,7 @@ import io
 import json
 import os
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from keras_ssgan import limits
@@ -39,7 +40,7 @@ def _is_unshown(character):
 
 
 @contextlib.contextmanager
-def trouble_is_input_error(path: str | os.PathLike):
+def trouble_is_input_error(path: str | os.PathLike) -> Iterator[None]:
     """Has a file of a run that cannot be read, or is damaged, named.
 
     Args:
