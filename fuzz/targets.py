@@ -413,13 +413,13 @@ _COMMANDS = (
 def _parse_arguments(content, folder):
     import contextlib
 
-    from keras_ssgan import cli
+    from keras_ssgan import arguments
 
     words = content.decode("utf-8", "replace").split()
     with contextlib.redirect_stderr(io.StringIO()):
         with contextlib.redirect_stdout(io.StringIO()):
             try:
-                cli.parse(words)
+                arguments.parse(words)
             except SystemExit as error:
                 if error.code:
                     raise InputError(f"exit code {error.code}") from None
@@ -438,7 +438,7 @@ TARGETS = {
     ),
     "other_images": Target(
         lambda: _image_seeds(
-            *("AVIF", "BMP", "GIF", "ICO", "JPEG2000"),
+            *("AVIF", "BMP", "GIF", "JPEG2000"),
             *("PCX", "PPM", "TGA", "TIFF", "WEBP"),
         ),
         _parse_image,

@@ -326,6 +326,8 @@ def _check_progress(progress):
         )
     try:
         # Half of a pair of surrogates, which JSON can hold, is no text.
-        runs.parse_history(progress.history.encode().decode())
+        history = runs.parse_history(progress.history.encode().decode())
+        if history and "loss" not in history:
+            raise ValueError("it has no loss")
     except ValueError as error:
         raise ValueError(f"its history is damaged: {error}") from None

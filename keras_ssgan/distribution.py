@@ -33,6 +33,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.types import Tensor
@@ -94,11 +95,26 @@ def _check_launcher():
 
 
 @contextlib.contextmanager
+def _launched():
+    """Has it said that the environment is none of a launcher's."""
+    try:
+        yield
+    # A variable that is missing, or is no number.
+    except (KeyError, ValueError) as error:
+        _, remedy = _LAUNCHERS[BACKEND]
+        raise InputError(
+            f"distribute on {BACKEND} cannot make use of what is set "
+            f"({text_files.one_line(error)}); {remedy}"
+        ) from None
+
+
+@contextlib.contextmanager
 def _jax_scope(devices, distribute):
     import jax
 
     if distribute:
-        keras.distribution.initialize()
+        with _launched():
+            keras.distribution.initialize()
     _check_devices(devices, jax.local_device_count(), exactly=distribute)
     names = keras.distribution.list_devices()
     distribution = keras.distribution.DataParallel(
@@ -156,9 +172,10 @@ def _torch_scope(devices, distribute):
     started = torch.distributed.is_initialized()
     if not started:
         on_gpu = torch.cuda.is_available()
-        if on_gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+        with _launched():
+            if on_gpu:
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield
     finally:

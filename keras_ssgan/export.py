@@ -1,22 +1,19 @@
 """Trained models for other runtimes, each run and compared after writing.
 
-A conversion is a process of its own, on the CPU, under the running backend if
-that can convert, else under another: every backend gives the same formats. A
-model with an operation that no converter to a format knows is refused, with
-what the converters say.
+A conversion is a process of its own, on the CPU (see `conversion.py`), under
+the running backend if that can convert, else under another: every backend gives
+the same formats. A model with an operation that no converter to a format knows
+is refused, with what the converters say.
 
-| format        | files                | converted under   | then run by    |
-| ------------- | -------------------- | ----------------- | -------------- |
-| `keras`       | `PATH.keras`         | any               | Keras          |
-| `onnx`        | `PATH.onnx`          | TensorFlow, torch | onnxruntime    |
-| `saved_model` | `PATH_saved_model/`  | TensorFlow        | TensorFlow     |
-| `litert`      | `PATH.tflite`        | TensorFlow        | ai-edge-litert |
-| `litert_int8` | `PATH_int8.tflite`   | TensorFlow        | ai-edge-litert |
-| `openvino`    | `PATH.xml` + `.bin`  | TensorFlow, torch | OpenVINO       |
-| `torch`       | `PATH.pt2`           | torch             | PyTorch        |
-
-Under JAX nothing is converted: for ONNX Keras wants one more package there, and
-OpenVINO and LiteRT do not read the SavedModel that JAX gives.
+| format        | files               | run by         |
+| ------------- | ------------------- | -------------- |
+| `keras`       | `PATH.keras`        | Keras          |
+| `onnx`        | `PATH.onnx`         | onnxruntime    |
+| `saved_model` | `PATH_saved_model/` | TensorFlow     |
+| `litert`      | `PATH.tflite`       | ai-edge-litert |
+| `litert_int8` | `PATH_int8.tflite`  | ai-edge-litert |
+| `openvino`    | `PATH.xml` + `.bin` | OpenVINO       |
+| `torch`       | `PATH.pt2`          | PyTorch        |
 
 Batch, height and width are dynamic. LiteRT's interpreter starts with one image
 of the size of the samples, and is told of others by `resize_tensor_input`. All
@@ -41,7 +38,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -54,33 +50,15 @@ from keras import ops
 
 from keras_ssgan import checks
 from keras_ssgan import facts
-from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.classifier import is_classifier
+from keras_ssgan.conversion import CONVERTERS
+from keras_ssgan.conversion import SUFFIXES
 from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
 
-_SUFFIXES = {
-    "keras": [".keras"],
-    "onnx": [".onnx"],
-    "saved_model": ["_saved_model"],
-    "litert": [".tflite"],
-    "litert_int8": ["_int8.tflite"],
-    "openvino": [".xml", ".bin"],
-    "torch": [".pt2"],
-}
-FORMATS = tuple(_SUFFIXES)
-
-# Backends that convert to a format, and packages that it takes beside them.
-_CONVERTERS = {
-    "onnx": (["tensorflow", "torch"], ["onnx", "tf2onnx", "onnxruntime"]),
-    "saved_model": (["tensorflow"], []),
-    "litert": (["tensorflow"], ["ai_edge_litert"]),
-    "litert_int8": (["tensorflow"], ["ai_edge_litert"]),
-    "openvino": (["tensorflow", "torch"], ["onnx", "tf2onnx", "openvino"]),
-    "torch": (["torch"], []),
-}
+FORMATS = tuple(SUFFIXES)
 
 # Largest difference of a probability; trained classifiers were seen to differ
 # by 2e-6, and by 2e-2 with int8 weights or in mixed precision.
@@ -251,7 +229,7 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
         raise InputError(
             f"there is no folder {path.parent} to write to; make it first"
         )
-    files = [path.name + suffix for f in formats for suffix in _SUFFIXES[f]]
+    files = [path.name + suffix for f in formats for suffix in SUFFIXES[f]]
     if path.name in ("", ".."):
         raise InputError(
             f"{path} is a folder; give what the names of the files begin with, "
@@ -290,7 +268,7 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
         _convert(job, backends, folder)
         report, outputs = {}, {}
         for name in formats:
-            written = new / (path.name + _SUFFIXES[name][0])
+            written = new / (path.name + SUFFIXES[name][0])
             outputs[name] = _run_elsewhere(name, written, samples, folder)
             report[name] = {
                 "path": path.parent / written.name,
@@ -314,7 +292,7 @@ def _find_backends(name):
         )
     if name == "keras":
         return []
-    backends, packages = _CONVERTERS[name]
+    backends, packages = CONVERTERS[name]
     installed = [b for b in backends if importlib.util.find_spec(b)]
     if not installed:
         raise InputError(
@@ -338,7 +316,7 @@ def _convert(job, backends, folder):
     while waiting:
         backend = next(iter(waiting.values()))[0]
         job["formats"] = [f for f in waiting if waiting[f][0] == backend]
-        _run(["-m", __name__, json.dumps(job)], backend)
+        _run(["-m", "keras_ssgan.conversion", json.dumps(job)], backend)
         failures = json.loads(Path(job["failures"]).read_text())
         for name in job["formats"]:
             if name not in failures:
@@ -348,7 +326,7 @@ def _convert(job, backends, folder):
             waiting[name].remove(backend)
             if not waiting[name]:
                 choices = "choose other formats or other layers"
-                for other in {*_CONVERTERS[name][0]} - {*backends[name]}:
+                for other in {*CONVERTERS[name][0]} - {*backends[name]}:
                     choices += f", or run pip install {other}"
                 raise InputError(
                     f"{Path(job['path']).name} cannot be written as {name}; "
@@ -505,148 +483,3 @@ def _run_elsewhere(name, path, samples, folder):
             f"formats or other layers: {reason}"
         ) from error
     return np.load(folder / "outputs.npy", allow_pickle=False)
-
-
-# === Converting, in a process of its own ===
-
-
-def _main(job):
-    job = json.loads(job)
-    model = saving.load_model(job["source"])
-    inputs = keras.Input(
-        model.input_shape[1:], dtype=model.inputs[0].dtype, name=job["input"]
-    )
-    # With a name for the output, and in inference mode for whoever calls it.
-    model = keras.Model(inputs, {job["output"]: model(inputs, training=False)})
-    failures = {}
-    for name in job["formats"]:
-        try:
-            _WRITERS[name](model, job["path"] + _SUFFIXES[name][0], job)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {text_files.one_line(error)}"
-            failures[name] = textwrap.shorten(reason, 300, placeholder=" ...")
-    Path(job["failures"]).write_text(json.dumps(failures))
-
-
-def _keras_export(model, path, name, image_size=None, **kwargs):
-    shape = list(model.inputs[0].shape)
-    if image_size:
-        shape[1:3] = image_size
-    signature = keras.InputSpec(
-        model.inputs[0].dtype, shape, name=model.inputs[0].name
-    )
-    model.export(path, name, False, input_signature=[signature], **kwargs)
-
-
-def _axes(tensor):
-    """Names for the dynamic axes, sizes for the others."""
-    names = ("batch", "height", "width")
-    return [size or names[axis] for axis, size in enumerate(tensor.shape)]
-
-
-def _convert_erfc(graph, node, **_):
-    """TensorFlow's gelu has an `Erfc`, which tf2onnx does not know."""
-    from tf2onnx import utils
-
-    (x,), (output,) = node.input, node.output
-    one = utils.map_onnx_to_numpy_type(graph.get_dtype(x))(1)
-    one = graph.make_const(utils.make_name(node.name), np.array(one))
-    graph.remove_node(node.name)
-    erf = graph.make_node("Erf", [x])
-    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=[output])
-
-
-def _write_onnx(model, path, job):
-    import onnx
-    from onnx.tools import update_model_dims
-
-    if keras.backend.backend() == "tensorflow":
-        from tf2onnx.handler import tf_op
-
-        # From the first version of ONNX that has `Erf`.
-        tf_op("Erfc").register_compat_handler(_convert_erfc, 9)
-    _keras_export(model, path, "onnx")
-    written = onnx.load(path)
-    output = written.graph.output[0]
-    # PyTorch's exporter numbers it.
-    for node in written.graph.node:
-        if output.name in node.output:
-            node.output[:] = [job["output"]]
-    output.name = job["output"]
-    written = update_model_dims.update_inputs_outputs_dims(
-        written,
-        {job["input"]: _axes(model.inputs[0])},
-        {job["output"]: _axes(model.outputs[0])},
-    )
-    metadata = dict(job["metadata"])
-    if job["labels"]:  # A generator has none.
-        metadata["labels"] = job["labels"]
-    onnx.helper.set_model_props(
-        written, {key: json.dumps(value) for key, value in metadata.items()}
-    )
-    onnx.save(written, path)
-
-
-def _write_openvino(model, path, job):
-    # It would report the import and the conversion to its maker.
-    sys.modules["openvino_telemetry"] = None
-    import openvino
-
-    # Read from a SavedModel it would have outputs that no one asked for.
-    with tempfile.TemporaryDirectory() as folder:
-        _write_onnx(model, f"{folder}/model.onnx", job)
-        written = openvino.convert_model(f"{folder}/model.onnx")
-        # OpenVINO's tools part the names at spaces.
-        labels = " ".join(name.replace(" ", "_") for name in job["labels"])
-        written.set_rt_info(labels, ["model_info", "labels"])
-        openvino.save_model(written, path, compress_to_fp16=False)
-
-
-def _write_saved_model(model, path, job):
-    _keras_export(model, path, "tf_saved_model")
-    (Path(path) / "assets.extra").mkdir()
-    (Path(path) / "assets.extra" / "labels.txt").write_text(
-        facts.format_labels(job["labels"]), encoding="utf-8"
-    )
-
-
-def _write_litert(model, path, job, **kwargs):
-    _keras_export(model, path, "litert", job["image_size"], **kwargs)
-    facts.append(path, job["labels"], {})
-
-
-def _write_litert_int8(model, path, job):
-    import tensorflow as tf
-
-    _write_litert(model, path, job, optimizations=[tf.lite.Optimize.DEFAULT])
-
-
-def _write_torch(model, path, job):
-    import torch
-
-    axes = enumerate(_axes(model.inputs[0]))
-    dynamic = {i: torch.export.Dim(a) for i, a in axes if isinstance(a, str)}
-    _keras_export(model, path, "torch", dynamic_shapes=dynamic)
-    program = torch.export.load(path)
-    for node in program.graph.nodes:
-        # It tells the paths of the machine that exports.
-        node.meta.pop("stack_trace", None)
-    torch.export.save(
-        program,
-        path,
-        extra_files={"labels.txt": facts.format_labels(job["labels"])},
-    )
-
-
-_WRITERS = {
-    "onnx": _write_onnx,
-    "saved_model": _write_saved_model,
-    "litert": _write_litert,
-    "litert_int8": _write_litert_int8,
-    "openvino": _write_openvino,
-    "torch": _write_torch,
-}
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])

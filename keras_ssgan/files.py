@@ -81,6 +81,43 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes that lock a folder out of it.
+
+    The lock is the system's, which drops it when the process ends, however
+    that may be. Where there are none, as on Windows and some network drives,
+    nothing is kept out.
+
+    Args:
+        folder: Path of the folder; it is created.
+
+    Raises:
+        InputError: If another process has locked it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            _lock(folder, stack)
+        yield
+
+
+def _lock(folder, stack):
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another process is training in {folder}; wait for it, or stop it"
+        ) from None
+    except OSError:
+        # A drive without locks.
+        pass
+
+
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Removes the temporary files of writers that were killed.
 

@@ -57,7 +57,6 @@ IMAGE_FORMATS = (
     "AVIF",
     "BMP",
     "GIF",
-    "ICO",
     "JPEG",
     "JPEG2000",
     "PCX",

@@ -23,6 +23,8 @@ from keras_ssgan.errors import InputError
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
 
+# Of a larger figure no picture can be drawn, and no run goes on to log one.
+_MAX_LOGGED = 1e30
 # What a run's results say of its images.
 IMAGE_FORMAT = (
     "image_size",
@@ -129,6 +131,8 @@ def parse_history(text: str) -> dict[str, list[float]]:
             history[name] = [
                 float("nan") if cell == "NA" else float(cell) for cell in cells
             ]
+            if (np.abs(history[name]) > _MAX_LOGGED).any():
+                raise ValueError(f"a figure in it is above {_MAX_LOGGED}")
     return history
 
 
@@ -179,16 +183,17 @@ def check_class_names(
     return names
 
 
-def load_fingerprint(path: PathLike) -> str | None:
+def load_fingerprint(path: PathLike) -> str:
     """That of the dataset of a run (`datasets.Dataset.fingerprint`).
 
     Args:
         path: Folder of a run.
 
     Returns:
-        str; `None` where it is not known.
+        str; that of an earlier version is the beginning of the dataset's now,
+        and where none is known it is `""`.
     """
-    return _read_metrics(Path(path)).get("dataset_fingerprint")
+    return str(_read_metrics(Path(path)).get("dataset_fingerprint", ""))
 
 
 def _is_name(name):

@@ -84,6 +84,8 @@ def load_split(config: Config) -> Split:
             "networks of your own"
         )
     _check_pixels(dataset, config)
+    # Before its images are moved.
+    fingerprint = dataset.fingerprint()
     labels = _hide_labels(dataset, config)
     train, validation = datasets.split_validation(
         dataset.x_train,
@@ -106,7 +108,7 @@ def load_split(config: Config) -> Split:
         validation=validation,
         test=(dataset.x_test, dataset.y_test),
         class_names=dataset.class_names,
-        fingerprint=dataset.fingerprint(),
+        fingerprint=fingerprint,
         pseudo_labels=(
             PseudoLabels.none(len(labels))
             if unlabeled and get_preset(config.preset).propagation

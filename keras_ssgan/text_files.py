@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,15 @@ def one_line(message: object) -> str:
     """
     text = " ".join(str(message).split())
     return "".join("\ufffd" if _is_unshown(c) else c for c in text)
+
+
+def print_error(message: object) -> None:
+    """Prints an error of the command line: one line, to stderr.
+
+    Args:
+        message: What `str` makes a text.
+    """
+    print(f"keras-ssgan: {one_line(message)}", file=sys.stderr)
 
 
 def _is_unshown(character):

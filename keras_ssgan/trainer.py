@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_ssgan import distribution
+from keras_ssgan import runs
 from keras_ssgan.checkpoints import Checkpoints
 from keras_ssgan.checkpoints import Progress
 from keras_ssgan.config import Config
@@ -139,6 +140,14 @@ class Trainer:
                 self._fit(progress, progress.epoch + 1)
                 progress = self.checkpoints.restore(self.model)  # type: ignore[assignment]
             self._fit(progress, epochs)
+        stopped = self.interruption.signal
+        if stopped is not None:
+            # It came when the last epoch was saved already.
+            raise RunStopped(
+                f"stopped by {stopped.name}; go on with: "
+                f"{runs.resume_command(self.folder)}",
+                128 + stopped,
+            )
 
     def _fit(self, progress, epochs):
         data = self.mix(progress.epoch, progress.step)
@@ -157,30 +166,36 @@ class Trainer:
                 ],
                 verbose=self.verbose if is_main else 0,
             )
-        except Exception:
+        except Exception as error:
             if data.failure is not None:
                 # TensorFlow has raised an error that hides it.
                 raise data.failure from None
-            stopped = self.interruption.signal
-            if stopped is None or is_main:
+            if is_main:
                 raise
-            # The main process has saved and is gone, which breaks off what
-            # this one computes with it.
-            raise RunStopped(
-                f"stopped by {stopped.name}", 128 + stopped
-            ) from None
+            # The main process is gone, which breaks off what this one computes
+            # with it.
+            stopped = self.interruption.signal
+            if stopped is not None:
+                raise RunStopped(
+                    f"stopped by {stopped.name}", 128 + stopped
+                ) from None
+            if "closed by peer" in str(error):
+                raise RunStopped(
+                    "the main process has ended, and says why", 1
+                ) from None
+            raise
 
 
 def _check_same_start(config, progress, beginning):
     """Checks that a checkpoint is of the data and the preset of the run."""
     if (
         progress.steps_per_epoch != beginning.steps_per_epoch
-        # Earlier versions did not know it.
-        or progress.dataset not in ("", beginning.dataset)
+        # Earlier versions knew the beginning of it, or nothing.
+        or not beginning.dataset.startswith(progress.dataset)
     ):
         raise InputError(
-            "the dataset has changed: the number of its images, its labels or "
-            "its test set; resume with what the run was started with"
+            "the dataset has changed: its images, its labels or its test set; "
+            "resume with what the run was started with"
         )
     if progress.preset not in ("", beginning.preset):
         raise InputError(

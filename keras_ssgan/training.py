@@ -92,80 +92,97 @@ def train(
     else:
         _check_new_folder(folder, config.dataset)
     split = load_split(config)
-    counts = split.counts()
     _logger.info(
         "%d training images, %d of them with a label; %d labelled images held "
         "out for validation; %d test images",
-        *counts.values(),
+        *split.counts().values(),
     )
-    # JAX has to compute nothing before the processes know of each other.
-    with distribution.scope(config.devices, config.distribute):
-        _warn_of_slow_dtype(config.dtype)
-        gan = trainer.build_gan(config, split)
-        # What `fit` would refuse, before anything is written.
-        distribution.check_dealable(gan, mix(config, split))
-        checkpoints = Checkpoints(
-            folder / "checkpoints", _arrays(split.pseudo_labels)
-        )
-        with _resumable(folder):
+    with contextlib.ExitStack() as stack:
+        # JAX has to compute nothing before the processes know of each other.
+        with distribution.scope(config.devices, config.distribute):
+            _warn_of_slow_dtype(config.dtype)
+            gan = trainer.build_gan(config, split)
+            # What `fit` would refuse, before anything is written.
+            distribution.check_dealable(gan, mix(config, split))
             gan_trainer = _GANTrainer(
                 config=config,
                 folder=folder,
                 model=gan,
                 split=split,
-                checkpoints=checkpoints,
+                checkpoints=Checkpoints(
+                    folder / "checkpoints", _arrays(split.pseudo_labels)
+                ),
                 checkpoint_every=checkpoint_every,
                 verbose=verbose,
                 boards=boards,
             )
-            progress = gan_trainer.restore()
-            if distribution.is_main():
-                _write_start(config, folder, progress)
-            gan_trainer.train(progress)
-            some_images = streams.some(split.train[0])
-            gan.update_statistics(some_images)
-        if not distribution.is_main():
+            with _resumable(folder):
+                is_main = distribution.is_main()
+                if is_main:
+                    stack.enter_context(files.locked(folder))
+                progress = gan_trainer.restore()
+                if is_main:
+                    _write_start(config, folder, progress)
+                gan_trainer.train(progress)
+                gan.update_statistics(streams.some(split.train[0]))
+        if not is_main:
             return None
+        with _resumable(folder):
+            return _conclude(gan_trainer)
 
-    with _resumable(folder):
-        if not len(split.validation[1]):
-            _logger.info(
-                "No labelled image was held out: probabilities are not "
-                "calibrated"
-            )
-        classifier = calibration.calibrated_classifier(gan, split.validation)
-        image_format = runs.describe_images(some_images)
-        waiting = gan_trainer.waiting
-        metrics = {
-            "class_names": split.class_names,
-            "dataset_fingerprint": split.fingerprint,
-            "images": counts,
-            **image_format,
-            "test": evaluation.score(classifier, split.test, verbose)[0],
-            "seconds": round(checkpoints.progress.seconds, 1),  # type: ignore[union-attr]
-            "waiting_share": waiting[-1].share if waiting else None,
-            "backend": keras.backend.backend(),
-            "versions": {
-                "keras": keras.version(),
-                "keras_ssgan": keras_ssgan.__version__,
-            },
+
+def _conclude(gan_trainer):
+    """Writes the models and the results of a run whose training is done.
+
+    Args:
+        gan_trainer: A `_GANTrainer`.
+
+    Returns:
+        Dict of the results.
+    """
+    config, folder, split = (
+        gan_trainer.config,
+        gan_trainer.folder,
+        gan_trainer.split,
+    )
+    gan, verbose = gan_trainer.model, gan_trainer.verbose
+    if not len(split.validation[1]):
+        _logger.info(
+            "No labelled image was held out: probabilities are not calibrated"
+        )
+    classifier = calibration.calibrated_classifier(gan, split.validation)
+    image_format = runs.describe_images(streams.some(split.train[0]))
+    waiting = gan_trainer.waiting
+    metrics = {
+        "class_names": split.class_names,
+        "dataset_fingerprint": split.fingerprint,
+        "images": split.counts(),
+        **image_format,
+        "test": evaluation.score(classifier, split.test, verbose)[0],
+        "seconds": round(gan_trainer.checkpoints.progress.seconds, 1),
+        "waiting_share": waiting[-1].share if waiting else None,
+        "backend": keras.backend.backend(),
+        "versions": {
+            "keras": keras.version(),
+            "keras_ssgan": keras_ssgan.__version__,
+        },
+    }
+    # First: nothing that fails later should cost the models. Unlike the
+    # checkpoint, `gan` has the moving average for weights by now.
+    for name, model in ("gan", gan), ("classifier", classifier):
+        with files.replacing(folder / f"{name}.keras") as temporary:
+            model.save(temporary)
+            facts.append(temporary, split.class_names, image_format)
+    if config.baseline:
+        _logger.info("Now the same network on the labelled images alone")
+        alone, seconds = baseline.train_baseline(
+            config, folder, split, verbose, gan_trainer.checkpoint_every
+        )
+        metrics["baseline"] = {
+            **evaluation.score(alone, split.test, verbose)[0],
+            "seconds": round(seconds, 1),
         }
-        # First: nothing that fails later should cost the models. Unlike the
-        # checkpoint, `gan` has the moving average for weights by now.
-        for name, model in ("gan", gan), ("classifier", classifier):
-            with files.replacing(folder / f"{name}.keras") as temporary:
-                model.save(temporary)
-                facts.append(temporary, split.class_names, image_format)
-        if config.baseline:
-            _logger.info("Now the same network on the labelled images alone")
-            alone, seconds = baseline.train_baseline(
-                config, folder, split, verbose, checkpoint_every
-            )
-            metrics["baseline"] = {
-                **evaluation.score(alone, split.test, verbose)[0],
-                "seconds": round(seconds, 1),
-            }
-        _write_results(folder, metrics)
+    _write_results(folder, metrics)
     return metrics
 
 

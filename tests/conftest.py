@@ -34,6 +34,7 @@ import pytest
 from PIL import ImageDraw
 
 import keras_ssgan as ks
+from keras_ssgan import conversion
 from keras_ssgan import export
 from keras_ssgan import settings
 from keras_ssgan.augmentation import RandomAffine
@@ -173,7 +174,7 @@ def converted_here():
 
     def run_here(arguments, backend):
         if arguments[0] == "-m" and backend == keras.backend.backend():
-            export._main(arguments[-1])
+            conversion._main(arguments[-1])
         else:
             run(arguments, backend)
 

@@ -39,7 +39,7 @@ def saved(trained, tmp_path):
     """Folder with checkpoints of the steps 1 and 2; only the last counts."""
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     for step in (1, 2):
-        checkpoints.save(trained, Progress(9, 0, step, "a,b\r\n1,2\r\n"))
+        checkpoints.save(trained, Progress(9, 0, step, "loss,b\r\n1,2\r\n"))
     return checkpoints.folder
 
 
@@ -59,7 +59,7 @@ def flip(path, position):
 
 def test_what_is_restored_is_what_was_saved(saved, trained, fresh):
     progress = Checkpoints(saved).restore(fresh)
-    assert progress == Progress(9, 0, 2, "a,b\r\n1,2\r\n")
+    assert progress == Progress(9, 0, 2, "loss,b\r\n1,2\r\n")
     assert_same_state(fresh, state(trained))
     for ours, theirs in zip(
         fresh.metrics_variables, trained.metrics_variables, strict=True
@@ -232,8 +232,10 @@ def test_one_that_is_rewritten_as_it_was_is_good(saved, fresh):
         {"steps_per_epoch": 2},
         {"steps_per_epoch": None},
         {"history": 5},
-        {"history": "a,b\n1\n"},
-        {"history": "a\nword\n"},
+        {"history": "loss,b\n1\n"},
+        {"history": "loss\nword\n"},
+        {"history": "loss\n1e308\n"},
+        {"history": "accuracy\n1\n"},
         {"history": "\ud800"},
         {"seconds": "x"},
         {"seconds": -1.0},

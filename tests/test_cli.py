@@ -189,7 +189,7 @@ def test_an_error_of_ours_is_no_error_of_the_user(monkeypatch):
     def fail(arguments):
         raise OSError("no file is to blame")
 
-    monkeypatch.setattr(cli, "_generate", fail)
+    monkeypatch.setitem(cli._COMMANDS, "generate", fail)
     with pytest.raises(OSError, match="no file is to blame"):
         cli.main(["generate"])
 
@@ -736,6 +736,8 @@ def test_a_run_that_has_not_ended_is_to_be_finished(
     [
         (["train", "--labels", "few"], "a share such as 0.2 nor a count"),
         (["generate", "--columns", "few"], "is no whole number"),
+        (["train", "--checkpoint-every", "nan"], "has to be at least 0"),
+        (["train", "--checkpoint-every", "-1"], "has to be at least 0"),
         (["train", "--lables", "9"], "unrecognized arguments: --lables 9"),
     ],
 )

@@ -592,6 +592,22 @@ def test_a_dataset_with_an_image_more_has_another_fingerprint(tmp_path):
     assert datasets.load(tmp_path).fingerprint() != before
 
 
+def test_a_dataset_with_other_training_images_has_another_fingerprint():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 6, 6), dtype="uint8")
+    labels = np.arange(200) % 2
+    names = ["cat", "dog"]
+    fingerprints = [
+        datasets.Dataset(
+            x_train, labels, images[:9], labels[:9], names
+        ).fingerprint()
+        for x_train in (images, images[::-1])
+    ]
+    # What earlier versions gave is the first half.
+    assert fingerprints[0][:64] == fingerprints[1][:64]
+    assert fingerprints[0] != fingerprints[1]
+
+
 def _save_split_folder(path, training="train", test="test"):
     _save_folder(path / training)
     _save_image(path / training / "unlabeled" / "0.png", 250)

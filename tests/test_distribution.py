@@ -242,6 +242,17 @@ def test_distributing_needs_a_launcher_and_a_backend_that_can(monkeypatch):
             pass
 
 
+@processes_alone
+def test_an_environment_of_no_launcher_is_said(monkeypatch):
+    for name in ("RANK", "MASTER_ADDR", "KERAS_DISTRIBUTION_JOB_ADDRESSES"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("KERAS_DISTRIBUTION_NUM_PROCESSES", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "two")
+    with pytest.raises(InputError, match="cannot make use of what is set"):
+        with distribution.scope(distribute=True):
+            pass
+
+
 @pytest.fixture
 def two_devices(monkeypatch):
     monkeypatch.setattr(distribution, "_cluster", lambda model: (2, 0, 1))

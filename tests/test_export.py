@@ -13,6 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import keras_ssgan as ks
+from keras_ssgan import conversion
 from keras_ssgan import export
 
 # What each backend converts by itself. JAX, which converts nothing, shows that
@@ -524,7 +525,7 @@ def test_a_folder_that_is_not_there_is_named(gan, tmp_path):
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", export.FORMATS)
 def test_what_is_there_already_is_not_overwritten(name, gan, tmp_path):
-    path = tmp_path / f"model{export._SUFFIXES[name][-1]}"
+    path = tmp_path / f"model{conversion.SUFFIXES[name][-1]}"
     path.write_text("mine")
     with pytest.raises(ks.InputError, match="exists already"):
         ks.export.export_classifier(gan, tmp_path / "model", ["torch", name])

@@ -391,12 +391,13 @@ def test_a_run_whose_preset_has_changed_since_does_not_go_on_unsaid(
     [
         (True, 70, "or of other images"),
         (False, 70, "the dataset has changed"),
-        # As many, with another test set.
+        # As many, which are others.
         (False, 120, "the dataset has changed"),
     ],
 )
+@pytest.mark.parametrize("part", ["x_train", "x_test"])
 def test_a_run_of_other_images_is_not_resumed(
-    propagation, num_images, message, config, tmp_path, monkeypatch
+    propagation, num_images, message, part, config, tmp_path, monkeypatch
 ):
     preset = dataclasses.replace(
         settings.PRESETS["tiny"], propagation=propagation
@@ -410,7 +411,7 @@ def test_a_run_of_other_images_is_not_resumed(
     path = tmp_path / "other.npz"
     arrays["x_train"] = arrays["x_train"][:num_images]
     arrays["y_train"] = arrays["y_train"][:num_images]
-    arrays["x_test"] = arrays["x_test"][::-1]
+    arrays[part] = arrays[part][::-1]
     np.savez(path, **arrays)
     other = dataclasses.replace(short, dataset=str(path))
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(other)))
@@ -473,6 +474,15 @@ def test_a_process_that_the_main_one_has_left_ends_with_one_line(
     assert cli.main(command(config, tmp_path / "run")) == 130
     assert capsys.readouterr().err == "keras-ssgan: stopped by SIGINT\n"
 
+    def fail(model):
+        raise RuntimeError("Connection closed by peer")
+
+    at(5, fail)
+    assert cli.main(command(config, tmp_path / "run")) == 1
+    assert capsys.readouterr().err == (
+        "keras-ssgan: the main process has ended, and says why\n"
+    )
+
 
 @pytest.mark.any_backend
 def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
@@ -489,6 +499,44 @@ def test_a_streamed_run_stopped_within_an_epoch_ends_as_one_from_memory(
     at(-1, send(signal.SIGINT))
     training.train(streamed, tmp_path / "run", resume=True, verbose=0)
     assert_same_results(tmp_path / "run", unbroken)
+
+
+@pytest.mark.any_backend
+def test_a_signal_after_the_last_epoch_is_heard_too(
+    config, tmp_path, monkeypatch, capsys
+):
+    class Logger(keras.callbacks.CSVLogger):
+        def on_train_end(self, logs=None):
+            super().on_train_end(logs)
+            send(signal.SIGINT)(self.model)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks, "CSVLogger", Logger)
+        assert cli.main(command(config, folder)) == 130
+    assert "stopped by SIGINT; go on with" in capsys.readouterr().err
+    assert not (folder / "metrics.json").exists()
+    training.train(config, folder, resume=True, verbose=0)
+    assert (folder / "metrics.json").exists()
+
+
+@pytest.mark.any_backend
+def test_no_other_process_trains_in_a_folder_meanwhile(
+    config, tmp_path, at, capsys
+):
+    folder = tmp_path / "run"
+    resume = ["train", "--resume", "--output", str(folder), "--quiet"]
+    exit_codes = []
+    # The system tells two openings of the folder apart, in one process too.
+    at(6, lambda model: exit_codes.append(cli.main(resume)))
+    assert cli.main(command(config, folder)) == 0
+    assert exit_codes == [2]
+    assert f"another process is training in {folder};" in (
+        capsys.readouterr().err
+    )
+    assert len((folder / "history.csv").read_text().splitlines()) == 4
+    at(-1, None)
+    assert cli.main(resume) == 0
 
 
 # === The labels alone ===

@@ -21,6 +21,8 @@ import pytest
 from conftest import build_tiny_gan
 from conftest import save_shards
 from PIL import Image
+from PIL import TiffImagePlugin
+from PIL import TiffTags
 
 from keras_ssgan import cli
 from keras_ssgan import datasets
@@ -322,6 +324,33 @@ def png(width, height, rows=b""):
 def test_png_of_too_many_pixels_is_refused(tmp_path, read, size):
     (tmp_path / "big.png").write_bytes(png(*size))
     assert_refused(read, tmp_path / "big.png", match="pixels")
+
+
+def test_a_tile_of_too_many_pixels_is_refused(tmp_path):
+    """It would be read whole, for an image of 16x16."""
+    tags = {
+        TiffImagePlugin.IMAGEWIDTH: 16,
+        TiffImagePlugin.IMAGELENGTH: 16,
+        TiffImagePlugin.BITSPERSAMPLE: 8,
+        TiffImagePlugin.COMPRESSION: 8,
+        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: 1,
+        TiffImagePlugin.SAMPLESPERPIXEL: 1,
+        TiffImagePlugin.TILEWIDTH: 41_600,
+        TiffImagePlugin.TILELENGTH: 41_600,
+        TiffImagePlugin.TILEOFFSETS: 8,
+        TiffImagePlugin.TILEBYTECOUNTS: 8,
+    }
+    directory = b"".join(
+        struct.pack("<HHII", tag, TiffTags.LONG, 1, value)
+        for tag, value in sorted(tags.items())
+    )
+    path = tmp_path / "tile.tif"
+    path.write_bytes(
+        b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4)
+    )
+    with Image.open(path) as image:
+        assert image.size == (16, 16)
+    assert_refused(datasets.read_image, path, match="41600x41600 pixels")
 
 
 def test_a_huge_image_in_a_folder_is_skipped(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags
 from PIL import Image
 from PIL import ImageOps
+from PIL import TiffImagePlugin
 from PIL import UnidentifiedImageError
 
 from keras_ssgan import limits
@@ -33,13 +34,21 @@ def open_image(path: PathLike) -> Iterator[Image.Image]:
         Exception: Many types, from Pillow.
     """
     with limits.open_regular(path) as file, _identify(file) as image:
-        width, height = image.size
-        if width * height > limits.MAX_IMAGE_PIXELS:
-            raise ValueError(
-                f"{width}x{height} pixels are more than "
-                f"{limits.MAX_IMAGE_PIXELS:,}"
+        _check_pixels(*image.size)
+        if image.format == "TIFF":
+            # A tile is read whole, however little of it the image takes.
+            _check_pixels(
+                image.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0),
+                image.tag_v2.get(TiffImagePlugin.TILELENGTH, 0),
             )
         yield image
+
+
+def _check_pixels(width, height):
+    if width * height > limits.MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"{width}x{height} pixels are more than {limits.MAX_IMAGE_PIXELS:,}"
+        )
 
 
 def _identify(file):
