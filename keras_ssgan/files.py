@@ -10,6 +10,12 @@ from typing import Any
 
 from keras_ssgan.errors import InputError
 
+try:
+    import fcntl
+except ImportError:
+    # On Windows.
+    fcntl = None  # type: ignore[assignment]
+
 _PREFIX = ".writing-"
 # Disk full or over quota, file too large, no right to write, disk broken, a
 # file where a folder should be, or the other way round.
@@ -96,17 +102,18 @@ def locked(folder: Path) -> Iterator[None]:
         InputError: If another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError):
-            _lock(folder, stack)
+    if fcntl is None:
         yield
-
-
-def _lock(folder, stack):
-    import fcntl
-
+        return
     descriptor = os.open(folder, os.O_RDONLY)
-    stack.callback(os.close, descriptor)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor, folder):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

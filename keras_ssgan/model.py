@@ -1036,8 +1036,8 @@ def _seen_labels(labels=None, weights=None):
         and labels.dtype.kind in "ui"
         and np.size(weights) == labels.size
     ):
-        hidden = np.reshape(weights, labels.shape) == 0
-        return np.where(hidden, -1, labels.astype("int64"))
+        seen = np.reshape(weights, labels.shape) > 0
+        return np.where(seen, labels.astype("int64"), -1)
     return labels
 
 
