@@ -124,6 +124,8 @@ class _Trainer(trainer.Trainer):
     images: streams.StreamedImages = dataclasses.field(kw_only=True)
     labels: np.ndarray = dataclasses.field(kw_only=True)
 
+    checkpoint = BaselineCheckpoint
+
     def mix(self, epoch, step):
         return MixedDataset(
             self.images,
@@ -141,15 +143,5 @@ class _Trainer(trainer.Trainer):
     def watchers(self, data):
         return []
 
-    def writers(self, progress):
-        return [
-            callbacks.TimeLeft(),
-            *[callbacks.ProgressBar()] * bool(self.verbose),
-            BaselineCheckpoint(
-                self.checkpoints,
-                progress,
-                self.folder,
-                self.interruption,
-                self.checkpoint_every,
-            ),
-        ]
+    def loggers(self):
+        return []

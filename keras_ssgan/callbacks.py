@@ -310,12 +310,9 @@ class Checkpoint(keras.callbacks.Callback):
             self.checkpoints.save(self.model, progress)
         except FloatingPointError as error:
             raise self._failure(f"{error} after {progress}") from None
-        signal = self.interruption.signal
-        if signal is not None:
-            raise RunStopped(
-                f"stopped by {signal.name} after {progress}; go on with: "
-                f"{runs.resume_command(self.folder)}",
-                128 + signal,
+        if self.interruption.signal is not None:
+            raise runs.stopped_by(
+                self.interruption.signal, self.folder, progress
             )
 
 

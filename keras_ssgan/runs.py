@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 import shlex
+import signal
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.classifier import is_classifier
 from keras_ssgan.errors import InputError
+from keras_ssgan.errors import RunStopped
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
 
@@ -346,6 +348,27 @@ def resume_command(folder: PathLike) -> str:
     return (
         f"keras-ssgan train --resume --backend {backend} "
         f"--output={shlex.quote(str(folder))}"
+    )
+
+
+def stopped_by(
+    received: signal.Signals, folder: PathLike, after: object = None
+) -> RunStopped:
+    """What ends a run that a signal stops.
+
+    Args:
+        received: The `signal.Signals`.
+        folder: Path of the run's folder.
+        after: What `str` makes of how far the run has come, if it is told.
+
+    Returns:
+        `RunStopped`, to raise; it says how to go on.
+    """
+    reached = "" if after is None else f" after {after}"
+    return RunStopped(
+        f"stopped by {received.name}{reached}; go on with: "
+        f"{resume_command(folder)}",
+        128 + received,
     )
 
 

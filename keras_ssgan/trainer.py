@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import numpy as np
 
+from keras_ssgan import callbacks
 from keras_ssgan import distribution
 from keras_ssgan import runs
 from keras_ssgan.checkpoints import Checkpoints
@@ -55,8 +57,8 @@ def build_gan(config: Config, split: Split) -> SemiSupervisedGAN:
 class Trainer:
     """Trains a model from where its run stands to the last epoch.
 
-    A subclass says which batches it gets (`mix`, `validation`) and what happens
-    meanwhile (`watchers`, `writers`).
+    A subclass says which batches it gets (`mix`, `validation`), what happens
+    meanwhile (`watchers`, `loggers`) and what saves it (`checkpoint`).
 
     Attributes:
         config: A `Config`.
@@ -67,6 +69,7 @@ class Trainer:
         checkpoint_every: float, seconds between two of an epoch.
         verbose: As in `keras.Model.fit`.
         interruption: `Interruption`, which hears signals while it trains.
+        checkpoint: Class of the callback that saves.
     """
 
     config: Config
@@ -78,6 +81,8 @@ class Trainer:
     verbose: str | int
     interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
+    checkpoint: ClassVar[type[callbacks.Checkpoint]]
+
     def mix(self, epoch: int, step: int) -> MixedDataset:
         """The batches from a step of an epoch on."""
         raise NotImplementedError
@@ -88,8 +93,8 @@ class Trainer:
         """Callbacks of every process, which come before the writers."""
         raise NotImplementedError
 
-    def writers(self, progress: Progress) -> Sequence[keras.callbacks.Callback]:
-        """Callbacks of the process that writes; the last one saves."""
+    def loggers(self) -> Sequence[keras.callbacks.Callback]:
+        """Callbacks of the process that writes, which log an epoch."""
         raise NotImplementedError
 
     def validation(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -140,14 +145,24 @@ class Trainer:
                 self._fit(progress, progress.epoch + 1)
                 progress = self.checkpoints.restore(self.model)  # type: ignore[assignment]
             self._fit(progress, epochs)
-        stopped = self.interruption.signal
-        if stopped is not None:
+        if self.interruption.signal is not None:
             # It came when the last epoch was saved already.
-            raise RunStopped(
-                f"stopped by {stopped.name}; go on with: "
-                f"{runs.resume_command(self.folder)}",
-                128 + stopped,
-            )
+            raise runs.stopped_by(self.interruption.signal, self.folder)
+
+    def _writers(self, progress):
+        return [
+            callbacks.TimeLeft(),
+            *[callbacks.ProgressBar()] * bool(self.verbose),
+            *self.loggers(),
+            # Last: with it, the epoch is finished.
+            self.checkpoint(
+                self.checkpoints,
+                progress,
+                self.folder,
+                self.interruption,
+                self.checkpoint_every,
+            ),
+        ]
 
     def _fit(self, progress, epochs):
         data = self.mix(progress.epoch, progress.step)
@@ -162,7 +177,7 @@ class Trainer:
                 validation_data=self.validation(),
                 callbacks=[
                     *self.watchers(data),
-                    *(self.writers(progress) if is_main else []),
+                    *(self._writers(progress) if is_main else []),
                 ],
                 verbose=self.verbose if is_main else 0,
             )

@@ -124,18 +124,20 @@ def train(
                 if is_main:
                     _write_start(config, folder, progress)
                 gan_trainer.train(progress)
-                gan.update_statistics(streams.some(split.train[0]))
+                some_images = streams.some(split.train[0])
+                gan.update_statistics(some_images)
         if not is_main:
             return None
         with _resumable(folder):
-            return _conclude(gan_trainer)
+            return _conclude(gan_trainer, some_images)
 
 
-def _conclude(gan_trainer):
+def _conclude(gan_trainer, some_images):
     """Writes the models and the results of a run whose training is done.
 
     Args:
         gan_trainer: A `_GANTrainer`.
+        some_images: Array of some of its training images.
 
     Returns:
         Dict of the results.
@@ -151,7 +153,7 @@ def _conclude(gan_trainer):
             "No labelled image was held out: probabilities are not calibrated"
         )
     classifier = calibration.calibrated_classifier(gan, split.validation)
-    image_format = runs.describe_images(streams.some(split.train[0]))
+    image_format = runs.describe_images(some_images)
     waiting = gan_trainer.waiting
     metrics = {
         "class_names": split.class_names,
@@ -220,6 +222,8 @@ class _GANTrainer(trainer.Trainer):
     boards: list = dataclasses.field(default_factory=list)
     waiting: list = dataclasses.field(default_factory=list)
 
+    checkpoint = callbacks.Checkpoint
+
     def mix(self, epoch, step):
         return mix(self.config, self.split, epoch, step)
 
@@ -241,20 +245,10 @@ class _GANTrainer(trainer.Trainer):
             callbacks.SampleGrid(self.folder / "samples"),
         ]
 
-    def writers(self, progress):
+    def loggers(self):
         return [
-            callbacks.TimeLeft(),
-            *[callbacks.ProgressBar()] * bool(self.verbose),
             *self.boards,
             keras.callbacks.CSVLogger(self.folder / "history.csv", append=True),
-            # Last: with it, the epoch is finished.
-            callbacks.Checkpoint(
-                self.checkpoints,
-                progress,
-                self.folder,
-                self.interruption,
-                self.checkpoint_every,
-            ),
         ]
 
 

@@ -557,7 +557,7 @@ def at_of_baseline(monkeypatch):
     def arrange(do):
         Checkpoint.todo = staticmethod(do)
 
-    monkeypatch.setattr(baseline, "BaselineCheckpoint", Checkpoint)
+    monkeypatch.setattr(baseline._Trainer, "checkpoint", Checkpoint)
     return arrange
 
 
