@@ -1,7 +1,10 @@
 """The backends of Keras that the package runs on."""
 
+import ctypes
+import importlib.metadata
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 from keras_ssgan.errors import InputError
@@ -10,6 +13,16 @@ from keras_ssgan.errors import InputError
 _PROCESSORS = Path("/proc/cpuinfo")
 
 BACKENDS = ("tensorflow", "jax", "torch")
+
+# On a CPU XLA has YNNPACK compute convolutions, and gradients of kernels take
+# that two to three times as long as XLA itself (docs/performance.md).
+_YNNPACK = "--xla_cpu_experimental_ynn_fusion_type"
+# XLA ends a process that names a flag which it does not know. These do.
+_JAX_WITH_YNNPACK = ("0.10.", "0.11.")
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 
 
 def installed() -> list[str]:
@@ -49,6 +62,31 @@ def set_environment(name: str | None) -> None:
     # TensorFlow takes oneDNN's convolutions by itself only on processors with
     # AVX-512; they are quicker with AVX2 alone, too (docs/performance.md).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # Without a name Keras' own setting may be JAX.
+    if os.environ.get("KERAS_BACKEND", "jax") == "jax":
+        _leave_convolutions_to_xla()
+    if os.environ.get("KERAS_BACKEND") == "torch":
+        _keep_freed_memory()
+
+
+def _leave_convolutions_to_xla():
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _YNNPACK in flags or not importlib.util.find_spec("jaxlib"):
+        return
+    if importlib.metadata.version("jaxlib").startswith(_JAX_WITH_YNNPACK):
+        os.environ["XLA_FLAGS"] = (
+            f"{flags} {_YNNPACK}=-individual_convolution".strip()
+        )
+
+
+def _keep_freed_memory():
+    # PyTorch calls malloc for every tensor. By itself glibc returns free memory
+    # to the system, and asks for it again, page by page, in every step.
+    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, 2**25)
+            mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def emulates_bfloat16() -> bool:

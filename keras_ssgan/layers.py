@@ -40,7 +40,8 @@ class Conv2D(keras.layers.Conv2D):
         else:
             outputs = autodiff.conv(inputs, kernel, self.strides, self.padding)
         if self.use_bias:
-            outputs += self.bias
+            # Not in place: on a view PyTorch copies the gradients of that.
+            outputs = outputs + self.bias
         return self.activation(outputs)
 
     def _is_product(self, inputs):
@@ -92,7 +93,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
                 inputs, kernel, self.strides, self.padding
             )
         if self.use_bias:
-            outputs += self.bias
+            outputs = outputs + self.bias
         return self.activation(outputs)
 
 
