@@ -26,7 +26,6 @@ import statistics
 from unittest import mock
 
 from benchmarks import report
-from keras_ssgan import backends
 from keras_ssgan.scheduling import schedule_as_batch
 from keras_ssgan.settings import PRESETS
 
@@ -37,7 +36,6 @@ COLUMNS = ("preset", "labels", "runs", "error", "labels alone", "minutes")
 def main():
     args = _parse_args()
     schedule_as_batch()
-    backends.set_environment(None)
     settings = [
         {"preset": preset, "labels": labels, "seed": seed}
         for preset, labels, seed in itertools.product(

@@ -14,8 +14,8 @@ _PROCESSORS = Path("/proc/cpuinfo")
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# On a CPU XLA has YNNPACK compute convolutions, and gradients of kernels take
-# that two to three times as long as XLA itself (docs/performance.md).
+# On a CPU XLA has YNNPACK compute convolutions, which is slow at the gradients
+# of kernels (docs/performance.md).
 _YNNPACK = "--xla_cpu_experimental_ynn_fusion_type"
 # XLA ends a process that names a flag which it does not know. These do.
 _JAX_WITH_YNNPACK = ("0.10.", "0.11.")
@@ -62,10 +62,10 @@ def set_environment(name: str | None) -> None:
     # TensorFlow takes oneDNN's convolutions by itself only on processors with
     # AVX-512; they are quicker with AVX2 alone, too (docs/performance.md).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # Without a name Keras' own setting may be JAX.
-    if os.environ.get("KERAS_BACKEND", "jax") == "jax":
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend == "jax":
         _leave_convolutions_to_xla()
-    if os.environ.get("KERAS_BACKEND") == "torch":
+    elif backend == "torch":
         _keep_freed_memory()
 
 

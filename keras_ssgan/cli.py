@@ -503,13 +503,16 @@ def _choose_backend(name):
     try:
         # An interrupted import of a backend may end in whatever error.
         with Interruption() as interruption:
-            importlib.import_module("keras")
+            keras = importlib.import_module("keras")
     except ModuleNotFoundError as error:
         if error.name not in backends.BACKENDS:
             raise
         raise backends.not_installed(error.name) from None
     if interruption.signal is not None:
         raise RunStopped("stopped", 128 + interruption.signal)
+    if name is None:
+        # Keras' own setting. What JAX and PyTorch read they read later.
+        backends.set_environment(keras.backend.backend())
 
 
 def _verbosity(arguments):

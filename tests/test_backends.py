@@ -58,6 +58,25 @@ def test_xla_is_told_nothing_that_it_might_not_know(
     assert "XLA_FLAGS" not in os.environ
 
 
+@pytest.mark.any_backend
+def test_keras_own_setting_counts_where_no_backend_is_named(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    names = ("KERAS_BACKEND", "XLA_FLAGS")
+    rest = {k: v for k, v in os.environ.items() if k not in names}
+    code = (
+        "import os; from keras_ssgan import cli; cli.main(['generate', 'no']);"
+        "print(os.environ['XLA_FLAGS'])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**rest, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == f"{FLAG}=-individual_convolution"
+
+
 _GRADIENT = """
 from keras_ssgan import backends
 backends.set_environment("jax")
