@@ -1,10 +1,13 @@
 """The backends of Keras that the package runs on."""
 
+import contextlib
 import ctypes
 import importlib.metadata
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_ssgan.errors import InputError
@@ -13,6 +16,10 @@ from keras_ssgan.errors import InputError
 _PROCESSORS = Path("/proc/cpuinfo")
 
 BACKENDS = ("tensorflow", "jax", "torch")
+
+# Of TensorFlow's log, and of the system.
+_SILENT = "3"
+_STDERR = 2
 
 # On a CPU XLA has YNNPACK compute convolutions, which is slow at the gradients
 # of kernels (docs/performance.md).
@@ -58,7 +65,7 @@ def set_environment(name: str | None) -> None:
     if name is not None:
         os.environ["KERAS_BACKEND"] = name
     # TensorFlow's own chatter: device listings, graph rewrites, retracing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
     # TensorFlow takes oneDNN's convolutions by itself only on processors with
     # AVX-512; they are quicker with AVX2 alone, too (docs/performance.md).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -87,6 +94,34 @@ def _keep_freed_memory():
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, 2**25)
             mallopt(_M_TRIM_THRESHOLD, 2**30)
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Holds back what is written to standard error while Keras is imported.
+
+    TensorFlow (2.21) tells of oneDNN and of GPUs that are not there, whatever
+    the level of its log, which is not set up yet. That comes from C++, past
+    `sys.stderr`. After an exception all of it is shown, and at another level
+    than the one of `set_environment` nothing is held back.
+    """
+    loud = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != _SILENT
+    # Where it was closed by the one who started the process.
+    if loud or sys.stderr is None:
+        yield
+        return
+    with tempfile.TemporaryFile() as held_back:
+        stderr = os.dup(_STDERR)
+        os.dup2(held_back.fileno(), _STDERR)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(stderr, held_back.read())
+            raise
+        finally:
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
 
 
 def emulates_bfloat16() -> bool:

@@ -502,7 +502,7 @@ def _choose_backend(name):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         # An interrupted import of a backend may end in whatever error.
-        with Interruption() as interruption:
+        with Interruption() as interruption, backends.quiet_import():
             keras = importlib.import_module("keras")
     except ModuleNotFoundError as error:
         if error.name not in backends.BACKENDS:

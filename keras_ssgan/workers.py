@@ -1,5 +1,6 @@
 """Objects in processes of their own, each under a backend of its own."""
 
+import importlib
 import multiprocessing
 import os
 import traceback
@@ -101,6 +102,8 @@ def _serve(connection, backend, make, args):
             return
         try:
             if made is None:
+                with backends.quiet_import():
+                    importlib.import_module("keras")
                 made = make(*args)
             result = getattr(made, method)(*method_args)
         except KeyboardInterrupt:

@@ -77,6 +77,40 @@ def test_keras_own_setting_counts_where_no_backend_is_named(tmp_path):
     assert result.stdout.strip() == f"{FLAG}=-individual_convolution"
 
 
+def test_a_command_says_nothing_but_what_is_its_own():
+    """TensorFlow announces itself while it is imported."""
+    log_level = "TF_CPP_MIN_LOG_LEVEL"
+    result = subprocess.run(
+        [sys.executable, "-m", "keras_ssgan", "generate", "nowhere"],
+        env={k: v for k, v in os.environ.items() if k != log_level},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("keras-ssgan: nowhere")
+
+
+@pytest.mark.any_backend
+def test_what_an_import_said_is_shown_where_it_fails(capfd, environment):
+    environment.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with backends.quiet_import():
+        os.write(2, b"unheard\n")
+    with pytest.raises(ImportError), backends.quiet_import():
+        os.write(2, b"heard\n")
+        raise ImportError
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "heard\nafter\n"
+
+
+@pytest.mark.any_backend
+def test_who_asks_for_tensorflows_log_gets_it(capfd, environment):
+    environment.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with backends.quiet_import():
+        os.write(2, b"heard\n")
+    assert capfd.readouterr().err == "heard\n"
+
+
 _GRADIENT = """
 from keras_ssgan import backends
 backends.set_environment("jax")
