@@ -17,8 +17,9 @@ _PROCESSORS = Path("/proc/cpuinfo")
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# Of TensorFlow's log, and of the system.
+# The level of TensorFlow's log at which it says nothing.
 _SILENT = "3"
+# The file descriptor of standard error.
 _STDERR = 2
 
 # On a CPU XLA has YNNPACK compute convolutions, which is slow at the gradients
@@ -78,12 +79,15 @@ def set_environment(name: str | None) -> None:
 
 def _leave_convolutions_to_xla():
     flags = os.environ.get("XLA_FLAGS", "")
-    if _YNNPACK in flags or not importlib.util.find_spec("jaxlib"):
+    if _YNNPACK in flags:
         return
-    if importlib.metadata.version("jaxlib").startswith(_JAX_WITH_YNNPACK):
-        os.environ["XLA_FLAGS"] = (
-            f"{flags} {_YNNPACK}=-individual_convolution".strip()
-        )
+    # Whether JAX is installed is said where Keras is imported.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        version = importlib.metadata.version("jaxlib")
+        if version.startswith(_JAX_WITH_YNNPACK):
+            os.environ["XLA_FLAGS"] = (
+                f"{flags} {_YNNPACK}=-individual_convolution".strip()
+            )
 
 
 def _keep_freed_memory():
