@@ -6,8 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from keras_ssgan.errors import InputError
@@ -17,14 +15,10 @@ _PROCESSORS = Path("/proc/cpuinfo")
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# The level of TensorFlow's log at which it says nothing.
-_SILENT = "3"
-# The file descriptor of standard error.
-_STDERR = 2
-
 # On a CPU XLA has YNNPACK compute convolutions, which is slow at the gradients
 # of kernels (docs/performance.md).
 _YNNPACK = "--xla_cpu_experimental_ynn_fusion_type"
+_NO_YNNPACK = f"{_YNNPACK}=-individual_convolution"
 # XLA ends a process that names a flag which it does not know. These do.
 _JAX_WITH_YNNPACK = ("0.10.", "0.11.")
 
@@ -66,7 +60,7 @@ def set_environment(name: str | None) -> None:
     if name is not None:
         os.environ["KERAS_BACKEND"] = name
     # TensorFlow's own chatter: device listings, graph rewrites, retracing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow takes oneDNN's convolutions by itself only on processors with
     # AVX-512; they are quicker with AVX2 alone, too (docs/performance.md).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -78,54 +72,28 @@ def set_environment(name: str | None) -> None:
 
 
 def _leave_convolutions_to_xla():
-    flags = os.environ.get("XLA_FLAGS", "")
-    if _YNNPACK in flags:
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    names_a_file = flags and not flags.startswith("--")
+    if _YNNPACK in flags or names_a_file:
         return
     # Whether JAX is installed is said where Keras is imported.
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         version = importlib.metadata.version("jaxlib")
         if version.startswith(_JAX_WITH_YNNPACK):
-            os.environ["XLA_FLAGS"] = (
-                f"{flags} {_YNNPACK}=-individual_convolution".strip()
-            )
+            os.environ["XLA_FLAGS"] = f"{flags} {_NO_YNNPACK}".strip()
 
 
 def _keep_freed_memory():
     # PyTorch calls malloc for every tensor. By itself glibc returns free memory
     # to the system, and asks for it again, page by page, in every step.
-    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+    settings = [name for name in os.environ if name.startswith("MALLOC_")]
+    if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or settings:
+        return
+    if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, 2**25)
             mallopt(_M_TRIM_THRESHOLD, 2**30)
-
-
-@contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Holds back what is written to standard error while Keras is imported.
-
-    TensorFlow (2.21) tells of oneDNN and of GPUs that are not there, whatever
-    the level of its log, which is not set up yet. That comes from C++, past
-    `sys.stderr`. After an exception all of it is shown, and at another level
-    than the one of `set_environment` nothing is held back.
-    """
-    loud = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != _SILENT
-    # Where it was closed by the one who started the process.
-    if loud or sys.stderr is None:
-        yield
-        return
-    with tempfile.TemporaryFile() as held_back:
-        stderr = os.dup(_STDERR)
-        os.dup2(held_back.fileno(), _STDERR)
-        try:
-            yield
-        except BaseException:
-            held_back.seek(0)
-            os.write(stderr, held_back.read())
-            raise
-        finally:
-            os.dup2(stderr, _STDERR)
-            os.close(stderr)
 
 
 def emulates_bfloat16() -> bool:

@@ -495,14 +495,14 @@ _COMMANDS = {
 
 def _choose_backend(name):
     """Settles the backend, before anything imports Keras."""
-    name = name or os.environ.get("KERAS_BACKEND")
+    name = name or os.environ.get("KERAS_BACKEND") or None
     if name is not None:
         backends.check_known(name)
     backends.set_environment(name)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         # An interrupted import of a backend may end in whatever error.
-        with Interruption() as interruption, backends.quiet_import():
+        with Interruption() as interruption:
             keras = importlib.import_module("keras")
     except ModuleNotFoundError as error:
         if error.name not in backends.BACKENDS:
@@ -512,7 +512,9 @@ def _choose_backend(name):
         raise RunStopped("stopped", 128 + interruption.signal)
     if name is None:
         # Keras' own setting. What JAX and PyTorch read they read later.
-        backends.set_environment(keras.backend.backend())
+        name = keras.backend.backend()
+        backends.check_known(name)
+        backends.set_environment(name)
 
 
 def _verbosity(arguments):

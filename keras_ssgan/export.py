@@ -406,6 +406,8 @@ def _run(arguments, backend):
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+    # JAX's. The XLA of TensorFlow may not know a flag, and ends the process.
+    environment.pop("XLA_FLAGS", None)
     command = [sys.executable, "-W", "ignore", *arguments]
     result = subprocess.run(
         command, env=environment, capture_output=True, text=True

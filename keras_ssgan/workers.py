@@ -1,6 +1,5 @@
 """Objects in processes of their own, each under a backend of its own."""
 
-import importlib
 import multiprocessing
 import os
 import traceback
@@ -102,8 +101,6 @@ def _serve(connection, backend, make, args):
             return
         try:
             if made is None:
-                with backends.quiet_import():
-                    importlib.import_module("keras")
                 made = make(*args)
             result = getattr(made, method)(*method_args)
         except KeyboardInterrupt:

@@ -1,7 +1,9 @@
 """What backends are told before they are imported."""
 
+import ctypes
 import importlib.metadata
 import os
+import platform
 import subprocess
 import sys
 
@@ -48,13 +50,31 @@ def test_users_own_choice_of_who_convolves_stays(environment):
 @pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("backend", "version"),
-    [("jax", "0.9.2"), ("jax", "0.12.0"), ("torch", "0.10.2")],
+    [("jax", "0.9.2"), ("jax", "0.12.0"), ("tensorflow", "0.10.2")],
 )
 def test_xla_is_told_nothing_that_it_might_not_know(
     environment, backend, version
 ):
     _jaxlib(environment, version)
     backends.set_environment(backend)
+    assert "XLA_FLAGS" not in os.environ
+
+
+@pytest.mark.any_backend
+def test_flags_in_a_file_stay_the_only_ones(environment):
+    _jaxlib(environment, "0.10.2")
+    environment.setenv("XLA_FLAGS", "/home/me/flags")
+    backends.set_environment("jax")
+    assert os.environ["XLA_FLAGS"] == "/home/me/flags"
+
+
+@pytest.mark.any_backend
+def test_a_jax_without_metadata_is_told_nothing(environment):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    environment.setattr(importlib.metadata, "version", version)
+    backends.set_environment("jax")
     assert "XLA_FLAGS" not in os.environ
 
 
@@ -74,41 +94,7 @@ def test_keras_own_setting_counts_where_no_backend_is_named(tmp_path):
         text=True,
         check=True,
     )
-    assert result.stdout.strip() == f"{FLAG}=-individual_convolution"
-
-
-def test_a_command_says_nothing_but_what_is_its_own():
-    """TensorFlow announces itself while it is imported."""
-    log_level = "TF_CPP_MIN_LOG_LEVEL"
-    result = subprocess.run(
-        [sys.executable, "-m", "keras_ssgan", "generate", "nowhere"],
-        env={k: v for k, v in os.environ.items() if k != log_level},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("keras-ssgan: nowhere")
-
-
-@pytest.mark.any_backend
-def test_what_an_import_said_is_shown_where_it_fails(capfd, environment):
-    environment.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    with backends.quiet_import():
-        os.write(2, b"unheard\n")
-    with pytest.raises(ImportError), backends.quiet_import():
-        os.write(2, b"heard\n")
-        raise ImportError
-    os.write(2, b"after\n")
-    assert capfd.readouterr().err == "heard\nafter\n"
-
-
-@pytest.mark.any_backend
-def test_who_asks_for_tensorflows_log_gets_it(capfd, environment):
-    environment.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    with backends.quiet_import():
-        os.write(2, b"heard\n")
-    assert capfd.readouterr().err == "heard\n"
+    assert FLAG in result.stdout
 
 
 _GRADIENT = """
@@ -125,7 +111,11 @@ print("ynn_fusion" in compiled.as_text())
 """
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="XLA's own choice")
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax"
+    or not importlib.metadata.version("jaxlib").startswith("0.10."),
+    reason="XLA's own choice, as JAX 0.10 has it",
+)
 @pytest.mark.parametrize(
     ("flags", "by_ynnpack"),
     [({}, "False"), ({"XLA_FLAGS": f"{FLAG}=+individual_convolution"}, "True")],
@@ -143,16 +133,50 @@ def test_gradient_of_a_kernel_is_computed_by_xla_itself(flags, by_ynnpack):
     assert result.stdout.strip() == by_ynnpack
 
 
+class _Libc:
+    """Notes what it is told of malloc."""
+
+    def __init__(self):
+        self.options = {}
+
+    def mallopt(self, option, value):
+        self.options[option] = value
+
+
+@pytest.mark.any_backend
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+@pytest.mark.parametrize(
+    ("backend", "variables", "is_kept"),
+    [
+        ("torch", {}, True),
+        ("jax", {}, False),
+        ("torch", {"MALLOC_MMAP_THRESHOLD_": "65536"}, False),
+        ("torch", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, False),
+    ],
+)
+def test_memory_that_pytorch_frees_is_kept_unless_the_user_has_set_something(
+    environment, backend, variables, is_kept
+):
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        environment.delenv(name, raising=False)
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    libc = _Libc()
+    environment.setattr(ctypes, "CDLL", lambda _: libc)
+    backends.set_environment(backend)
+    # The numbers of M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h.
+    assert libc.options == ({-1: 2**30, -3: 2**25} if is_kept else {})
+
+
 _FREED = """
 import ctypes
 import resource
 from keras_ssgan import backends
-backends.set_environment({backend!r})
+backends.set_environment("torch")
 malloc, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
 malloc.restype = ctypes.c_void_p
 free.argtypes = [ctypes.c_void_p]
 size = 2**24
-faults = []
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [malloc(size) for _ in range(8)]
@@ -160,21 +184,23 @@ for _ in range(3):
         ctypes.memset(block, 1, size)
     for block in blocks:
         free(block)
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(faults[-1] * resource.getpagesize() > 4 * size)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults * resource.getpagesize() < size)
 """
 
 
 @pytest.mark.any_backend
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
-@pytest.mark.parametrize(
-    ("backend", "asked_for_again"), [("torch", "False"), ("jax", "True")]
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone"
 )
-def test_memory_that_pytorch_frees_is_kept(backend, asked_for_again):
+def test_memory_that_is_kept_is_not_asked_for_again():
+    theirs = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    rest = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
     result = subprocess.run(
-        [sys.executable, "-c", _FREED.format(backend=backend)],
+        [sys.executable, "-c", _FREED],
+        env=rest,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert result.stdout.strip() == asked_for_again
+    assert result.stdout.strip() == "True"
