@@ -48,10 +48,11 @@ def check_known(name: str) -> None:
 
 
 def set_environment(name: str | None) -> None:
-    """Sets what backends read from the environment when they are imported.
+    """Sets what backends read from the environment, and malloc for PyTorch.
 
-    To be called before anything imports Keras. Of the backends' own settings,
-    those that are there already stay.
+    TensorFlow reads it when it is imported, so it is to be called before
+    anything imports Keras; JAX and PyTorch go by it later, too. Of the
+    backends' own settings, those that are there already stay.
 
     Args:
         name: One of `BACKENDS`; `None` for `KERAS_BACKEND`'s, or, without it,
@@ -89,11 +90,12 @@ def _keep_freed_memory():
     settings = [name for name in os.environ if name.startswith("MALLOC_")]
     if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or settings:
         return
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, 2**25)
-            mallopt(_M_TRIM_THRESHOLD, 2**30)
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 2**25)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def emulates_bfloat16() -> bool:

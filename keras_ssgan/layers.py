@@ -39,10 +39,7 @@ class Conv2D(keras.layers.Conv2D):
             outputs = _convolve(inputs, kernel, stride, self.padding)
         else:
             outputs = autodiff.conv(inputs, kernel, self.strides, self.padding)
-        if self.use_bias:
-            # Not in place: on a view PyTorch copies the gradients of that.
-            outputs = outputs + self.bias
-        return self.activation(outputs)
+        return _finish(self, outputs)
 
     def _is_product(self, inputs):
         size, stride = self.kernel_size[0], self.strides[0]
@@ -92,9 +89,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
             outputs = autodiff.conv_transpose(
                 inputs, kernel, self.strides, self.padding
             )
-        if self.use_bias:
-            outputs = outputs + self.bias
-        return self.activation(outputs)
+        return _finish(self, outputs)
 
 
 @keras.saving.register_keras_serializable("keras_ssgan")
@@ -218,6 +213,14 @@ def _is_plain(layer, inputs):
         and len(set(layer.kernel_size)) == len(set(layer.strides)) == 1
         and None not in inputs.shape[1:3]
     )
+
+
+def _finish(layer, outputs):
+    """Adds the bias and activates, as the stock layers do."""
+    if layer.use_bias:
+        # Not in place: on a view PyTorch copies the gradients of that.
+        outputs = outputs + layer.bias
+    return layer.activation(outputs)
 
 
 def _convolve(x, kernel, stride, padding):
