@@ -29,6 +29,25 @@ def _jaxlib(environment, version):
     environment.setattr(importlib.metadata, "version", lambda _: version)
 
 
+def _printed(code, without, **variables):
+    """What Python prints that starts without some variables, and with others.
+
+    Args:
+        code: str, what it runs.
+        without: Tuple of beginnings of names.
+        **variables: Those that it gets.
+    """
+    rest = {k: v for k, v in os.environ.items() if not k.startswith(without)}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**rest, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.strip()
+
+
 @pytest.mark.any_backend
 def test_xla_keeps_convolutions_beside_the_users_own_flags(environment):
     _jaxlib(environment, "0.10.2")
@@ -81,20 +100,12 @@ def test_a_jax_without_metadata_is_told_nothing(environment):
 @pytest.mark.any_backend
 def test_keras_own_setting_counts_where_no_backend_is_named(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "jax"}')
-    names = ("KERAS_BACKEND", "XLA_FLAGS")
-    rest = {k: v for k, v in os.environ.items() if k not in names}
     code = (
         "import os; from keras_ssgan import cli; cli.main(['generate', 'no']);"
         "print(os.environ['XLA_FLAGS'])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**rest, "KERAS_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert FLAG in result.stdout
+    names = ("KERAS_BACKEND", "XLA_FLAGS")
+    assert FLAG in _printed(code, names, KERAS_HOME=str(tmp_path))
 
 
 _GRADIENT = """
@@ -121,16 +132,10 @@ print("ynn_fusion" in compiled.as_text())
     [({}, "False"), ({"XLA_FLAGS": f"{FLAG}=+individual_convolution"}, "True")],
 )
 def test_gradient_of_a_kernel_is_computed_by_xla_itself(flags, by_ynnpack):
-    tests = ("XLA_", "JAX_")
-    rest = {k: v for k, v in os.environ.items() if not k.startswith(tests)}
-    result = subprocess.run(
-        [sys.executable, "-c", _GRADIENT],
-        env={**rest, "JAX_PLATFORMS": "cpu", **flags},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == by_ynnpack
+    # Those of the tests.
+    names = ("XLA_", "JAX_")
+    printed = _printed(_GRADIENT, names, JAX_PLATFORMS="cpu", **flags)
+    assert printed == by_ynnpack
 
 
 class _Libc:
@@ -194,13 +199,5 @@ print(faults * resource.getpagesize() < size)
     platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone"
 )
 def test_memory_that_is_kept_is_not_asked_for_again():
-    theirs = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
-    rest = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
-    result = subprocess.run(
-        [sys.executable, "-c", _FREED],
-        env=rest,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == "True"
+    names = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    assert _printed(_FREED, names) == "True"
