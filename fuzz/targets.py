@@ -225,10 +225,11 @@ def _parse_facts(content, folder):
 
 def _read_facts(path):
     """What a run, or a model file, says of its two classes and its images."""
+    from keras_ssgan import image_formats
     from keras_ssgan import runs
 
     runs.load_class_names(path, 2)
-    runs.image_reader(path)
+    image_formats.reader(path)
 
 
 def _history_seeds():
@@ -240,10 +241,10 @@ def _history_seeds():
 
 
 def _parse_history(content, folder):
-    from keras_ssgan import runs
+    from keras_ssgan.history import read_history
 
     (folder / "history.csv").write_bytes(content)
-    runs.read_history(folder)
+    read_history(folder)
 
 
 def _parse_sample(content, folder):

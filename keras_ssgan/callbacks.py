@@ -22,6 +22,7 @@ from keras_ssgan.datasets import streams
 from keras_ssgan.datasets.mixed import MixedDataset
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
+from keras_ssgan.history import read_history
 from keras_ssgan.interruption import Interruption
 from keras_ssgan.optimizer import put_averages
 from keras_ssgan.types import PathLike
@@ -317,9 +318,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _find_collapse(gan, folder, means):
-    return health.find_collapse(
-        means, runs.read_history(folder), gan.num_classes
-    )
+    return health.find_collapse(means, read_history(folder), gan.num_classes)
 
 
 def _failure(reason, gan, checkpoints, folder):

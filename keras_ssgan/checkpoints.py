@@ -22,10 +22,10 @@ from keras.backend import is_float_dtype
 from keras_ssgan import distribution
 from keras_ssgan import files
 from keras_ssgan import limits
-from keras_ssgan import runs
 from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
+from keras_ssgan.history import parse_history
 from keras_ssgan.types import PathLike
 
 _FORMAT = 1
@@ -326,7 +326,7 @@ def _check_progress(progress):
         )
     try:
         # Half of a pair of surrogates, which JSON can hold, is no text.
-        history = runs.parse_history(progress.history.encode().decode())
+        history = parse_history(progress.history.encode().decode())
         if history and "loss" not in history:
             raise ValueError("it has no loss")
     except ValueError as error:

@@ -1,10 +1,13 @@
 """What a discriminator becomes on its own: a classifier of raw images."""
 
 import math
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_ssgan import limits
 from keras_ssgan import losses
 from keras_ssgan.errors import InputError
 from keras_ssgan.layers import stock
@@ -89,3 +92,27 @@ def is_classifier(model: keras.Model) -> bool:
         and isinstance(scale, int | float)
         and 0 < scale < math.inf
     )
+
+
+def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Predicts images of any sizes, those of one size in one pass.
+
+    Args:
+        model: As `is_classifier` accepts it.
+        images: List of uint8 arrays of shape `(height, width)`.
+
+    Returns:
+        float32 array of shape `(n, K)`, in the order of `images`.
+    """
+    probabilities = np.empty((len(images), model.output_shape[-1]), "float32")
+    shapes = [image.shape for image in images]
+    for shape in set(shapes):
+        # As many at a time as have the pixels of one image of the largest size.
+        fit = max(1, limits.MAX_IMAGE_PIXELS // math.prod(shape))
+        alike = [index for index, s in enumerate(shapes) if s == shape]
+        probabilities[alike] = model.predict(
+            np.stack([images[index] for index in alike]),
+            batch_size=min(256, fit),
+            verbose=0,
+        )
+    return probabilities

@@ -183,11 +183,12 @@ def _load_dataset(arguments, model):
     run if its images are no longer those that were held out.
     """
     from keras_ssgan import datasets
+    from keras_ssgan import image_formats
     from keras_ssgan import runs
     from keras_ssgan.config import read_config
 
     path = arguments.model
-    largest = runs.longest_side(path)
+    largest = image_formats.longest_side(path)
     if arguments.dataset is not None:
         dataset = datasets.load(arguments.dataset, largest=largest)
         _check_fit(model, dataset, path, arguments.dataset)
@@ -238,7 +239,9 @@ def _check_fit(model, dataset, path, name):
 def _predict(arguments):
     from keras_ssgan import checks
     from keras_ssgan import datasets
+    from keras_ssgan import image_formats
     from keras_ssgan import runs
+    from keras_ssgan.classifier import classify
 
     path, images = _model_and_images(arguments.paths)
     model = runs.load_classifier(path)
@@ -247,13 +250,15 @@ def _predict(arguments):
             f"{path} takes images in colour, and predict reads them in grey; "
             "load it with keras.saving.load_model"
         )
-    if path != shipped.CLASSIFIER and not runs.load_image_format(path):
+    if path != shipped.CLASSIFIER and not image_formats.load(path):
         _logger.info(
             "%s does not say what images it is for: MNIST's are assumed; name "
             "the folder of its run instead",
             path,
         )
-    read = datasets.read_image if arguments.as_is else runs.image_reader(path)
+    read = (
+        datasets.read_image if arguments.as_is else image_formats.reader(path)
+    )
     files, pixels, exit_code = [], [], 0
     for file in datasets.find_images(images):
         try:
@@ -265,7 +270,7 @@ def _predict(arguments):
             exit_code = 2
     if not files:
         return exit_code
-    probabilities = runs.classify(model, pixels)
+    probabilities = classify(model, pixels)
     names = runs.load_class_names(path, probabilities.shape[1])
     if arguments.json:
         _print_json_lines(files, names, probabilities)
@@ -377,6 +382,7 @@ def _generate_by_class(gan, arguments):
 
 def _export(arguments):
     from keras_ssgan import export
+    from keras_ssgan import image_formats
     from keras_ssgan import runs
     from keras_ssgan.datasets import streams
 
@@ -402,7 +408,7 @@ def _export(arguments):
         samples=samples,
         labels=labels,
         overwrite=arguments.overwrite,
-        metadata=runs.load_image_format(arguments.model),
+        metadata=image_formats.load(arguments.model),
     )
     _print_exports(report)
     if gan is not None:

@@ -33,7 +33,7 @@ def append(
     Args:
         path: The archive, such as a `.keras` or a `.tflite` file.
         class_names: Names of the classes; no member is added for none.
-        images: Dict as from `runs.describe_images`, or some of it; likewise.
+        images: Dict as from `image_formats.describe`, or some of it; likewise.
     """
     with zipfile.ZipFile(path, "a") as archive:
         if class_names:

@@ -37,7 +37,7 @@ def find_collapse(
     Args:
         logs: Dict of the epoch's means, as in `SemiSupervisedGAN.fit`.
         history: Dict from the name of a figure to its values in the epochs so
-            far, as from `runs.read_history`.
+            far, as from `history.read_history`.
         num_classes: int, K.
 
     Returns:

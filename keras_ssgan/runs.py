@@ -1,20 +1,12 @@
-"""Reading back what the folder of a run holds."""
+"""Models and names of classes that the folder of a run holds."""
 
-import functools
-import math
-import operator
 import shlex
 import signal
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_ssgan import datasets
 from keras_ssgan import facts
 from keras_ssgan import limits
 from keras_ssgan import saving
@@ -24,18 +16,6 @@ from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
-
-# Of a larger figure no picture can be drawn, and no run goes on to log one.
-_MAX_LOGGED = 1e30
-# What a run's results say of its images.
-IMAGE_FORMAT = (
-    "image_size",
-    "ink_size",
-    "ink_by_mass",
-    "light_paper",
-    # Of earlier versions, in place of how the ink lies.
-    "mnist_format",
-)
 
 
 def is_run(path: PathLike) -> bool:
@@ -92,50 +72,26 @@ def load_gan(path: PathLike) -> SemiSupervisedGAN:
     return model
 
 
-def read_history(folder: PathLike) -> dict[str, list[float]]:
-    """The logs of a run's finished epochs.
+def read_facts(path: PathLike) -> dict[str, Any]:
+    """What is known of a run, or of the one that a model file is of.
 
     Args:
-        folder: Path of a run's folder.
+        path: Folder of a run, or a `.keras` file.
 
     Returns:
-        Dict from the name of a figure to its values, one per epoch; NaN where
-        there is none.
+        Dict, as in a run's `metrics.json`; empty where there is nothing.
 
     Raises:
-        InputError: If the logs are damaged.
+        InputError: If the file is damaged.
     """
-    path = Path(folder) / "history.csv"
-    if not path.exists():
-        return {}
-    with text_files.trouble_is_input_error(path):
-        return parse_history(text_files.read_text(path, limits.MAX_CSV_BYTES))
-
-
-def parse_history(text: str) -> dict[str, list[float]]:
-    """The logs that a text holds, as `read_history` gives those of a run.
-
-    Args:
-        text: Text of a `history.csv`.
-
-    Returns:
-        Dict as from `read_history`.
-
-    Raises:
-        ValueError: If the text is none of one.
-    """
-    rows = text_files.parse_csv_rows(text)
-    history = {}
-    for name in rows[0] if rows else []:
-        cells = [row[name] for row in rows]
-        # Keras makes a column for each validation figure there could be.
-        if set(cells) != {"NA"}:
-            history[name] = [
-                float("nan") if cell == "NA" else float(cell) for cell in cells
-            ]
-            if (np.abs(history[name]) > _MAX_LOGGED).any():
-                raise ValueError(f"a figure in it is above {_MAX_LOGGED}")
-    return history
+    path = Path(path)
+    if path.is_dir():
+        return _read_metrics(path)
+    known = facts.read(path)
+    # Files of earlier versions say nothing, but may lie in their run.
+    if not known and is_run(path.parent):
+        known = _read_metrics(path.parent)
+    return known
 
 
 def load_class_names(path: PathLike, num_classes: int) -> list[str]:
@@ -153,7 +109,7 @@ def load_class_names(path: PathLike, num_classes: int) -> list[str]:
     """
     default = [str(label) for label in range(num_classes)]
     return check_class_names(
-        _read_facts(path).get("class_names", default), num_classes, path
+        read_facts(path).get("class_names", default), num_classes, path
     )
 
 
@@ -206,135 +162,6 @@ def _is_name(name):
     )
 
 
-def describe_images(images: np.ndarray) -> dict[str, Any]:
-    """What a run's results say of the images that it learnt from.
-
-    Args:
-        images: uint8 array of shape `(n, height, width)` or `(n, height, width,
-            channels)`, some of them.
-
-    Returns:
-        Dict of `image_size`, a list of height and width; `ink_size` and
-        `ink_by_mass`, as in `datasets.DigitFormat`, and `None` where
-        `datasets.find_digit_format` finds no digits; and `light_paper`, whether
-        they are dark on light.
-    """
-    digits = datasets.find_digit_format(images)
-    return {
-        "image_size": list(images.shape[1:3]),
-        "ink_size": digits and list(digits.ink_size),
-        "ink_by_mass": digits and digits.by_mass,
-        "light_paper": datasets.on_light_paper(images),
-    }
-
-
-def load_image_format(path: PathLike) -> dict[str, Any]:
-    """What is known of the images that a run learnt from.
-
-    Args:
-        path: Folder of a run, or a `.keras` file.
-
-    Returns:
-        Dict of those of `IMAGE_FORMAT` that are known.
-    """
-    known = _read_facts(path)
-    return {name: known[name] for name in IMAGE_FORMAT if name in known}
-
-
-def complete_image_format(
-    known: Mapping[str, Any], path: PathLike
-) -> dict[str, Any]:
-    """Adds what is most likely to what is known of a model's images.
-
-    Args:
-        known: Dict as from `load_image_format`.
-        path: Where it is from, to name it.
-
-    Returns:
-        Dict as from `describe_images`; what is not known is MNIST's.
-
-    Raises:
-        InputError: If the sizes are none.
-    """
-    mnist_size = list(datasets.DigitFormat.image_size)
-    size = known.get("image_size", mnist_size)
-    if "ink_size" in known:
-        ink_size = known["ink_size"]
-    # Earlier versions knew this one format, and the first ones the size alone.
-    elif known.get("mnist_format", size == mnist_size):
-        ink_size = list(datasets.DigitFormat.ink_size)
-    else:
-        ink_size = None
-    if not _is_size(size) or not (
-        ink_size is None
-        or (_is_size(ink_size) and all(map(operator.le, ink_size, size)))
-    ):
-        raise InputError(
-            f"{path} does not say what sizes its images and their ink have; "
-            "its metadata is damaged: restore it from a copy, or train again"
-        )
-    return {
-        "image_size": size,
-        "ink_size": ink_size,
-        "ink_by_mass": bool(known.get("ink_by_mass", True)),
-        "light_paper": bool(known.get("light_paper", False)),
-    }
-
-
-def longest_side(path: PathLike) -> int | None:
-    """Height or width of the images that a run learnt from, the larger one.
-
-    Args:
-        path: Folder of a run, or a `.keras` file.
-
-    Returns:
-        int, in pixels; `None` where it is not known.
-
-    Raises:
-        InputError: If the run's results are damaged.
-    """
-    known = load_image_format(path)
-    if "image_size" not in known:
-        return None
-    return max(complete_image_format(known, path)["image_size"])
-
-
-def _is_size(value):
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(length) is int and length > 0 for length in value)
-        and math.prod(value) <= limits.MAX_IMAGE_PIXELS
-    )
-
-
-def image_reader(path: PathLike) -> Callable[[PathLike], np.ndarray]:
-    """How to read images as those that a run learnt from.
-
-    Args:
-        path: Folder of a run, or a `.keras` file.
-
-    Returns:
-        `datasets.read_digit` in the run's format, MNIST's where it is not
-        known; or `datasets.read_image` at its size, where its images are no
-        digits.
-
-    Raises:
-        InputError: If the run's results are damaged.
-    """
-    known = complete_image_format(load_image_format(path), path)
-    image_size = tuple(known["image_size"])
-    if known["ink_size"] is None:
-        return functools.partial(datasets.read_image, image_size=image_size)
-    digit_format = datasets.DigitFormat(
-        image_size,
-        tuple(known["ink_size"]),
-        known["ink_by_mass"],
-        known["light_paper"],
-    )
-    return functools.partial(datasets.read_digit, digit_format=digit_format)
-
-
 def resume_command(folder: PathLike) -> str:
     """The command that goes on with a run, on the backend that it runs on.
 
@@ -370,42 +197,6 @@ def stopped_by(
         f"{resume_command(folder)}",
         128 + received,
     )
-
-
-def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
-    """Predicts images of any sizes, those of one size in one pass.
-
-    Args:
-        model: As from `load_classifier`.
-        images: List of uint8 arrays of shape `(height, width)`.
-
-    Returns:
-        float32 array of shape `(n, K)`, in the order of `images`.
-    """
-    probabilities = np.empty((len(images), model.output_shape[-1]), "float32")
-    shapes = [image.shape for image in images]
-    for shape in set(shapes):
-        # As many at a time as have the pixels of one image of the largest size.
-        fit = max(1, limits.MAX_IMAGE_PIXELS // math.prod(shape))
-        alike = [index for index, s in enumerate(shapes) if s == shape]
-        probabilities[alike] = model.predict(
-            np.stack([images[index] for index in alike]),
-            batch_size=min(256, fit),
-            verbose=0,
-        )
-    return probabilities
-
-
-def _read_facts(path):
-    """What is known of a run, or of the one that a model file is of."""
-    path = Path(path)
-    if path.is_dir():
-        return _read_metrics(path)
-    known = facts.read(path)
-    # Files of earlier versions say nothing, but may lie in their run.
-    if not known and is_run(path.parent):
-        known = _read_metrics(path.parent)
-    return known
 
 
 def _read_metrics(folder):

@@ -22,6 +22,7 @@ from keras_ssgan import distribution
 from keras_ssgan import evaluation
 from keras_ssgan import facts
 from keras_ssgan import files
+from keras_ssgan import image_formats
 from keras_ssgan import plotting
 from keras_ssgan import runs
 from keras_ssgan import trainer
@@ -32,6 +33,7 @@ from keras_ssgan.config import read_config
 from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
+from keras_ssgan.history import read_history
 from keras_ssgan.split import load_split
 from keras_ssgan.split import mix
 from keras_ssgan.types import PathLike
@@ -153,7 +155,7 @@ def _conclude(gan_trainer, some_images):
             "No labelled image was held out: probabilities are not calibrated"
         )
     classifier = calibration.calibrated_classifier(gan, split.validation)
-    image_format = runs.describe_images(some_images)
+    image_format = image_formats.describe(some_images)
     waiting = gan_trainer.waiting
     metrics = {
         "class_names": split.class_names,
@@ -319,7 +321,7 @@ def _write(path, save):
 
 def _write_results(folder, metrics):
     animation.training(folder / "samples", folder / "training.gif")
-    curves = plotting.curves(runs.read_history(folder))
+    curves = plotting.curves(read_history(folder))
     _write(folder / "curves.png", curves.save)
     confusion = plotting.confusion_matrix(
         np.array(metrics["test"]["confusion"]), metrics["class_names"]

@@ -25,6 +25,7 @@ from PIL import Image
 import keras_ssgan as ks
 from keras_ssgan import cli
 from keras_ssgan import datasets
+from keras_ssgan import image_formats
 from keras_ssgan import runs
 from keras_ssgan import shipped
 from keras_ssgan.demo import site
@@ -445,7 +446,7 @@ def test_sizes_that_are_none_are_refused(damage, run, tmp_path):
     metrics = {"class_names": NAMES, **IMAGE_FORMAT, **damage}
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="run does not say what sizes") as info:
-        runs.image_reader(tmp_path / "run")
+        image_formats.reader(tmp_path / "run")
     assert "\n" not in str(info.value)
 
 

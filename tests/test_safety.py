@@ -32,6 +32,7 @@ from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.config import read_config
 from keras_ssgan.errors import InputError
+from keras_ssgan.history import read_history
 
 pytestmark = pytest.mark.any_backend
 
@@ -513,7 +514,7 @@ def test_a_zip_bomb_of_class_names_is_refused(tmp_path):
 )
 def test_a_hostile_history_is_damaged(tmp_path, content):
     (tmp_path / "history.csv").write_bytes(content)
-    assert_refused(runs.read_history, tmp_path, match="damaged")
+    assert_refused(read_history, tmp_path, match="damaged")
 
 
 # === Models ===

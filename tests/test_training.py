@@ -20,12 +20,14 @@ from keras_ssgan import baseline
 from keras_ssgan import calibration
 from keras_ssgan import cli
 from keras_ssgan import datasets
+from keras_ssgan import image_formats
 from keras_ssgan import runs
 from keras_ssgan import settings
 from keras_ssgan import training
 from keras_ssgan.config import Config
 from keras_ssgan.config import read_config
 from keras_ssgan.errors import InputError
+from keras_ssgan.history import read_history
 from keras_ssgan.split import load_split
 from keras_ssgan.split import mix
 
@@ -338,7 +340,7 @@ def test_how_the_digits_lie_is_noted(config, tmp_path):
     assert metrics["light_paper"] is False
     expected = datasets.DigitFormat((8, 8), (8, 6), by_mass=False)
     for name in ("", "gan.keras", "classifier.keras"):
-        read = runs.image_reader(tmp_path / "run" / name)
+        read = image_formats.reader(tmp_path / "run" / name)
         assert read.func is datasets.read_digit
         assert read.keywords == {"digit_format": expected}
 
@@ -369,7 +371,7 @@ def test_the_saved_classifier_is_calibrated_on_the_validation_images(
 
 
 def test_history_has_one_row_per_epoch(finished):
-    history = runs.read_history(finished[0])
+    history = read_history(finished[0])
     assert history["epoch"] == [0, 1]
     assert len(history["d_loss"]) == len(history["val_accuracy"]) == 2
 
@@ -413,7 +415,7 @@ def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
     shutil.copytree(folder, copy)
     config = read_config(copy, epochs=3, baseline=False)
     training.train(config, copy, resume=True, verbose=0)
-    assert runs.read_history(copy)["epoch"] == [0, 1, 2]
+    assert read_history(copy)["epoch"] == [0, 1, 2]
 
 
 @pytest.mark.any_backend
@@ -451,7 +453,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
 def test_tensorboard_reads_the_figures_of_every_epoch(config, tmp_path):
     folder = tmp_path / "run"
     training.train(config, folder, verbose=0, tensorboard=True)
-    history = runs.read_history(folder)
+    history = read_history(folder)
     for part, prefix in (("train", ""), ("validation", "val_")):
         events = EventAccumulator(str(folder / "tensorboard" / part))
         events.Reload()

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from keras_ssgan import export
+from keras_ssgan import image_formats
 from keras_ssgan import limits
 from keras_ssgan import runs
 from keras_ssgan import shipped
@@ -89,7 +90,7 @@ def _export(source, drawing, folder):
         folder / "model",
         formats="onnx",
         class_names=names,
-        metadata=runs.load_image_format(source),
+        metadata=image_formats.load(source),
     )["onnx"]["path"]
 
 
@@ -136,7 +137,7 @@ def _describe(path):
         names = json.loads(metadata["labels"])
         known = {
             name: json.loads(metadata[name])
-            for name in runs.IMAGE_FORMAT
+            for name in image_formats.NAMES
             if name in metadata
         }
         (pixels,) = model.graph.input
@@ -151,7 +152,7 @@ def _describe(path):
             f"{path} takes images of several channels; the demo draws in one"
         )
     names = runs.check_class_names(names, classes.dim_value, path)
-    return names, runs.complete_image_format(known, path)
+    return names, image_formats.complete(known, path)
 
 
 def _read(path):
