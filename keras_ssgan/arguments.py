@@ -412,7 +412,10 @@ def _not_negative(text):
 
 
 def _seconds(text):
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     # NaN is not either.
     if not value >= 0:
         raise argparse.ArgumentTypeError("has to be at least 0")

@@ -116,7 +116,8 @@ def compare(
             f"batch_size is {batch_size}; give one with room for labelled and "
             "unlabelled images, such as 64"
         )
-    names = backends.installed() if names is None else names
+    # Where there is none, the first is named as missing.
+    names = names or backends.installed() or backends.BACKENDS[:1]
     for name in names:
         backends.check_known(name)
         if name not in backends.installed():

@@ -1,7 +1,7 @@
 """What a discriminator becomes on its own: a classifier of raw images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -94,16 +94,33 @@ def is_classifier(model: keras.Model) -> bool:
     )
 
 
-def classify(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
+def classify(model: keras.Model, images: Iterable[np.ndarray]) -> np.ndarray:
     """Predicts images of any sizes, those of one size in one pass.
 
     Args:
         model: As `is_classifier` accepts it.
-        images: List of uint8 arrays of shape `(height, width)`.
+        images: uint8 arrays of shape `(height, width)`. Of an iterator only as
+            many are kept at a time as have the pixels of two images of the
+            largest size.
 
     Returns:
         float32 array of shape `(n, K)`, in the order of `images`.
     """
+    parts = [np.empty((0, model.output_shape[-1]), "float32")]
+    waiting: list[np.ndarray] = []
+    pixels = 0
+    for image in images:
+        waiting.append(image)
+        pixels += image.size
+        if pixels >= limits.MAX_IMAGE_PIXELS:
+            parts.append(_classify_at_once(model, waiting))
+            waiting, pixels = [], 0
+    parts.append(_classify_at_once(model, waiting))
+    return np.concatenate(parts)
+
+
+def _classify_at_once(model, images):
+    """`classify` of a list of images."""
     probabilities = np.empty((len(images), model.output_shape[-1]), "float32")
     shapes = [image.shape for image in images]
     for shape in set(shapes):

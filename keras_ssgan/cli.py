@@ -250,7 +250,8 @@ def _predict(arguments):
             f"{path} takes images in colour, and predict reads them in grey; "
             "load it with keras.saving.load_model"
         )
-    if path != shipped.CLASSIFIER and not image_formats.load(path):
+    says_nothing = path != shipped.CLASSIFIER and not image_formats.load(path)
+    if says_nothing and not arguments.as_is:
         _logger.info(
             "%s does not say what images it is for: MNIST's are assumed; name "
             "the folder of its run instead",
@@ -259,18 +260,24 @@ def _predict(arguments):
     read = (
         datasets.read_image if arguments.as_is else image_formats.reader(path)
     )
-    files, pixels, exit_code = [], [], 0
-    for file in datasets.find_images(images):
-        try:
-            pixels.append(read(file))
-            files.append(file)
-        except InputError as error:
-            # As ls does: the others are answered.
-            print_error(error)
-            exit_code = 2
+    files, exit_code = [], 0
+
+    def readable():
+        nonlocal exit_code
+        for file in datasets.find_images(images):
+            try:
+                image = read(file)
+            except InputError as error:
+                # As ls does: the others are answered.
+                print_error(error)
+                exit_code = 2
+            else:
+                files.append(file)
+                yield image
+
+    probabilities = classify(model, readable())
     if not files:
         return exit_code
-    probabilities = classify(model, pixels)
     names = runs.load_class_names(path, probabilities.shape[1])
     if arguments.json:
         _print_json_lines(files, names, probabilities)
@@ -390,8 +397,9 @@ def _export(arguments):
     gan = None
     if arguments.generator:
         gan = runs.load_gan(arguments.model)
+        # Before the classifier is written.
+        export.find_backends("onnx")
         if not arguments.overwrite:
-            # Before the classifier is written.
             _refuse_existing(export.generator_file(arguments.output))
     samples = labels = None
     if arguments.dataset is not None or arguments.model.is_dir():

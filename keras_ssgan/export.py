@@ -224,7 +224,7 @@ def generator_file(path: PathLike) -> Path:
 
 def _export(model, path, formats, names, samples, tolerances, overwrite):
     """Returns the report, what the model gives, and what each format gives."""
-    backends = {name: _find_backends(name) for name in formats}
+    backends = {name: find_backends(name) for name in formats}
     if not path.parent.is_dir():
         raise InputError(
             f"there is no folder {path.parent} to write to; make it first"
@@ -284,8 +284,19 @@ def _export(model, path, formats, names, samples, tolerances, overwrite):
     return report, reference, outputs
 
 
-def _find_backends(name):
-    """The backends that convert to a format, the running one first."""
+def find_backends(name: str) -> list[str]:
+    """The backends that convert to a format, the running one first.
+
+    Args:
+        name: One of `FORMATS`.
+
+    Returns:
+        Names of those that are installed; none for `"keras"`.
+
+    Raises:
+        InputError: If there is no such format, or a backend or package that it
+            takes is missing.
+    """
     if name not in FORMATS:
         raise InputError(
             f"format {name!r} is unknown; use {', '.join(FORMATS)}"

@@ -8,9 +8,6 @@ from keras_ssgan import limits
 from keras_ssgan import text_files
 from keras_ssgan.types import PathLike
 
-# Of a larger figure no picture can be drawn, and no run goes on to log one.
-_MAX_LOGGED = 1e30
-
 
 def read_history(folder: PathLike) -> dict[str, list[float]]:
     """The logs of a run's finished epochs.
@@ -53,6 +50,6 @@ def parse_history(text: str) -> dict[str, list[float]]:
             history[name] = [
                 float("nan") if cell == "NA" else float(cell) for cell in cells
             ]
-            if (np.abs(history[name]) > _MAX_LOGGED).any():
-                raise ValueError(f"a figure in it is above {_MAX_LOGGED}")
+            if (np.abs(history[name]) > limits.MAX_LOGGED).any():
+                raise ValueError(f"a figure in it is above {limits.MAX_LOGGED}")
     return history

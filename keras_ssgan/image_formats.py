@@ -60,6 +60,9 @@ def load(path: PathLike) -> dict[str, Any]:
 
     Returns:
         Dict of those of `NAMES` that are known.
+
+    Raises:
+        InputError: If the file, or the run's results, are damaged.
     """
     known = runs.read_facts(path)
     return {name: known[name] for name in NAMES if name in known}

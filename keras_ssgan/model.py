@@ -10,6 +10,7 @@ from typing import Self
 import keras
 import numpy as np
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_ssgan import checks
 from keras_ssgan import distribution
@@ -110,7 +111,7 @@ class SemiSupervisedGAN(keras.Model):
         feature_matching: str = "squared",
         consistency: float = 0.0,
         augmentation: keras.Layer | None = None,
-        learning_rate: float = 2e-4,
+        learning_rate: float | LearningRateSchedule = 2e-4,
         ema_momentum: float | None = None,
         seed: int | None = None,
         name: str = "semi_supervised_gan",

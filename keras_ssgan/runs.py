@@ -1,4 +1,4 @@
-"""Models and names of classes that the folder of a run holds."""
+"""What the folder of a run holds, and the command that goes on with it."""
 
 import shlex
 import signal
@@ -16,6 +16,9 @@ from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.model import SemiSupervisedGAN
 from keras_ssgan.types import PathLike
+
+# With it a run has ended.
+RESULTS = "metrics.json"
 
 
 def is_run(path: PathLike) -> bool:
@@ -141,6 +144,14 @@ def check_class_names(
     return names
 
 
+def _is_name(name):
+    return (
+        isinstance(name, str)
+        and len(name) <= limits.MAX_NAME_LENGTH
+        and text_files.is_printable(name)
+    )
+
+
 def load_fingerprint(path: PathLike) -> str:
     """That of the dataset of a run (`datasets.Dataset.fingerprint`).
 
@@ -150,16 +161,11 @@ def load_fingerprint(path: PathLike) -> str:
     Returns:
         str; that of an earlier version is the beginning of the dataset's now,
         and where none is known it is `""`.
+
+    Raises:
+        InputError: If the run's results are damaged.
     """
     return str(_read_metrics(Path(path)).get("dataset_fingerprint", ""))
-
-
-def _is_name(name):
-    return (
-        isinstance(name, str)
-        and len(name) <= limits.MAX_NAME_LENGTH
-        and text_files.is_printable(name)
-    )
 
 
 def resume_command(folder: PathLike) -> str:
@@ -200,7 +206,7 @@ def stopped_by(
 
 
 def _read_metrics(folder):
-    path = folder / "metrics.json"
+    path = folder / RESULTS
     if not path.exists():
         return {}
     with text_files.trouble_is_input_error(path):
@@ -211,7 +217,7 @@ def _load(path, name):
     path = Path(path)
     if path.is_dir():
         # Without its results, the names of its classes would be missing.
-        ended = (path / name).exists() and (path / "metrics.json").exists()
+        ended = (path / name).exists() and (path / RESULTS).exists()
         if is_run(path) and not ended:
             raise InputError(
                 f"{path} holds a run that has not ended; finish it with: "

@@ -171,6 +171,8 @@ def _conclude(gan_trainer, some_images):
             "keras_ssgan": keras_ssgan.__version__,
         },
     }
+    # Of a run that had ended with fewer epochs: its models are replaced now.
+    (folder / runs.RESULTS).unlink(missing_ok=True)
     # First: nothing that fails later should cost the models. Unlike the
     # checkpoint, `gan` has the moving average for weights by now.
     for name, model in ("gan", gan), ("classifier", classifier):
@@ -328,4 +330,4 @@ def _write_results(folder, metrics):
     )
     _write(folder / "confusion.png", confusion.save)
     # Last: where it stands, the run is complete.
-    files.write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / runs.RESULTS, metrics)

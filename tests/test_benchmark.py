@@ -129,3 +129,9 @@ def test_a_backend_that_is_missing_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(backends, "installed", lambda: ["jax"])
     assert cli.main(["benchmark", "--backends", "torch"]) == 2
     assert "pip install torch, or use jax" in capsys.readouterr().err
+
+
+def test_without_any_backend_one_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(backends, "installed", list)
+    assert cli.main(["benchmark"]) == 2
+    assert "pip install tensorflow" in capsys.readouterr().err

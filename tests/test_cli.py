@@ -3,6 +3,7 @@
 import csv
 import functools
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -736,6 +737,7 @@ def test_a_run_that_has_not_ended_is_to_be_finished(
     [
         (["train", "--labels", "few"], "a share such as 0.2 nor a count"),
         (["generate", "--columns", "few"], "is no whole number"),
+        (["train", "--checkpoint-every", "often"], "'often' is no number"),
         (["train", "--checkpoint-every", "nan"], "has to be at least 0"),
         (["train", "--checkpoint-every", "-1"], "has to be at least 0"),
         (["train", "--lables", "9"], "unrecognized arguments: --lables 9"),
@@ -1064,6 +1066,22 @@ def test_a_generator_that_is_not_there_leaves_nothing(run, tmp_path, capsys):
     arguments = ["export", run / "classifier.keras", "--formats", "keras"]
     arguments += ["--generator", "--output", tmp_path / "digits"]
     assert "is no GAN" in _fails_with_one_line(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generator_that_cannot_be_converted_leaves_nothing(
+    run, tmp_path, capsys, monkeypatch
+):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "onnx" else find_spec(name),
+    )
+    arguments = ["export", run, "--formats", "keras", "--generator"]
+    arguments += ["--output", tmp_path / "digits"]
+    message = _fails_with_one_line(arguments, capsys)
+    assert "pip install 'keras-ssgan[export]'" in message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose
 from numpy.testing import assert_array_equal
 
 import keras_ssgan as ks
+from keras_ssgan import limits
+from keras_ssgan.classifier import classify
 from keras_ssgan.classifier import is_classifier
 from keras_ssgan.errors import InputError
 
@@ -533,6 +535,33 @@ def test_a_model_that_looks_like_a_classifier_is_none(odd):
     # As of versions without one.
     assert is_classifier(_like_a_classifier(scale=None))
     assert not is_classifier(_like_a_classifier(**odd))
+
+
+@pytest.mark.any_backend
+def test_images_of_any_sizes_are_classified_some_at_a_time(monkeypatch):
+    # Room for the pixels of a few of them.
+    monkeypatch.setattr(limits, "MAX_IMAGE_PIXELS", 300)
+    model = _like_a_classifier()
+    rng = np.random.default_rng(0)
+    images = [
+        rng.integers(0, 256, size, dtype="uint8")
+        for size in [(8, 8), (10, 7), (8, 8), (9, 9), (20, 20), (8, 8)] * 2
+    ]
+    most = 0
+    predict = model.predict
+
+    def counting(batch, **arguments):
+        nonlocal most
+        most = max(most, batch[0].size * len(batch))
+        return predict(batch, **arguments)
+
+    monkeypatch.setattr(model, "predict", counting)
+    probabilities = classify(model, iter(images))
+    # The last of them may be the largest.
+    assert most < 300 + 20 * 20
+    expected = np.concatenate([predict(x[None], verbose=0) for x in images])
+    assert_allclose(probabilities, expected, rtol=1e-5)
+    assert classify(model, []).shape == (0, 3)
 
 
 def test_classifier_is_a_copy(data, partly_labeled):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import errno
+import math
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -136,6 +138,64 @@ def test_the_format_of_normalised_digits_is_found(
     np.testing.assert_allclose(found.ink_size, digit_format.ink_size, atol=1)
     assert found.by_mass == digit_format.by_mass
     assert found.light_paper == digit_format.light_paper
+
+
+def _weights(count, length, begin, size):
+    """Of a row of pixels for each of another that lies over it, in float64.
+
+    Each of the other's is a mean, with weights that fall off linearly.
+    """
+    reach = max(size, 1)
+    centers = begin + (np.arange(count) + 0.5) * size
+    # Beyond the row there is paper.
+    first = min(0, math.floor(centers[0] - reach))
+    last = max(length, math.ceil(centers[-1] + reach))
+    pixels = np.arange(first, last) + 0.5
+    distances = np.abs(pixels - centers[:, None]) / reach
+    weights = np.maximum(1 - distances, 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights[:, (pixels > 0) & (pixels < length)]
+
+
+@pytest.mark.parametrize(
+    "digit_format",
+    [
+        datasets.DigitFormat(by_mass=False),
+        datasets.DigitFormat((28, 28), (5, 4), by_mass=False),
+        datasets.DigitFormat((160, 150), (130, 130), by_mass=False),
+        datasets.DigitFormat((9, 12), (1, 1), by_mass=False),
+    ],
+    ids=["MNIST", "small ink", "enlarged", "one pixel of ink"],
+)
+def test_ink_is_the_mean_of_what_lies_below_each_pixel(digit_format, tmp_path):
+    drawing = np.zeros((60, 64))
+    drawing[10:50, 20:44] = 1
+    digit = _read(_paint(drawing, 255, 0), tmp_path, digit_format=digit_format)
+    size = 40 / digit_format.ink_size[0]
+    height, width = digit_format.image_size
+    down = _weights(height, 60, 30 - height / 2 * size, size)
+    across = _weights(width, 64, 32 - width / 2 * size, size)
+    expected = down @ drawing @ across.T
+    # Strokes are made white.
+    white = np.median(expected[expected > 0.499 * expected.max()])
+    expected = 255 * (expected / white).clip(0, 1)
+    np.testing.assert_allclose(digit, expected, atol=1)
+
+
+def _peak_memory(digit_format, tmp_path):
+    tracemalloc.start()
+    try:
+        drawing = _paint(_draw(size=(900, 1000), scale=8), 255, 0)
+        _read(drawing, tmp_path, digit_format=digit_format)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_format_with_little_ink_takes_no_more_memory(tmp_path):
+    little = datasets.DigitFormat((64, 64), (7, 5))
+    usual = _peak_memory(_MNIST_FORMAT, tmp_path)
+    assert _peak_memory(little, tmp_path) < 1.5 * usual
 
 
 def test_the_format_of_small_digits_is_found():

@@ -419,6 +419,28 @@ def test_a_finished_run_can_have_more_epochs(finished, tmp_path):
 
 
 @pytest.mark.any_backend
+def test_figures_of_fewer_epochs_do_not_stay_beside_the_models_of_more(
+    finished, tmp_path, monkeypatch
+):
+    folder, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def fail(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(training, "_write_results", fail)
+    config = read_config(copy, epochs=3, baseline=False)
+    with pytest.raises(OSError, match="no space left"):
+        training.train(config, copy, resume=True, verbose=0)
+    with pytest.raises(InputError, match="has not ended; finish it with"):
+        runs.load_classifier(copy)
+    monkeypatch.undo()
+    training.train(config, copy, resume=True, verbose=0)
+    assert runs.load_classifier(copy)
+
+
+@pytest.mark.any_backend
 def test_a_run_is_resumed_where_its_dataset_has_been_moved_to(
     finished, npz, tmp_path
 ):

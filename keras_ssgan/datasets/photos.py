@@ -1,6 +1,7 @@
 """Photos and drawings of a digit, normalised as a model's digits were."""
 
 import dataclasses
+import math
 import os
 
 import numpy as np
@@ -77,7 +78,7 @@ def read_digit(
     transparent pixels lie on white, or on black where white shows no ink.
 
     Args:
-        path: A file that Pillow can read, of any size up to Pillow's limit.
+        path: Image file of at most 67 megapixels.
         digit_format: As from `find_digit_format`, where the model learnt from
             other images than MNIST's.
 
@@ -334,24 +335,32 @@ def _normalize(ink, digit_format):
     lengths = [last - first for first, last in box]
     scale = max(lengths) / max(digit_format.ink_size)
     centers = _centers(inside, box, digit_format.by_mass)
-    frames, pads = [], []
+    windows, frames, pads = [], [], []
     for axis, count in enumerate(digit_format.image_size):
         size = max(scale, lengths[axis] / digit_format.ink_size[axis])
         begin = centers[axis] - _middle(digit_format)[axis] * size
         # Moved where it would cut some ink off.
         first, last = box[axis]
         begin = np.clip(begin, last - count * size, first)
-        # The frame may lie outside the image, but by less than its own size.
-        pads.append(int(np.ceil(count * size)))
-        frames.append((begin + pads[-1], begin + pads[-1] + count * size))
+        # Drawn are the pixels that get some ink: a frame around all would be
+        # many times as large as the image where a format's ink is small.
+        reach = max(size, 1)
+        start = max(0, math.floor((first - reach - begin) / size))
+        stop = min(count, math.ceil((last + reach - begin) / size))
+        windows.append(slice(start, stop))
+        # What they are made of may lie outside of the image, as far as that.
+        pads.append(math.ceil(3 * reach))
+        frames.append([begin + n * size + pads[-1] for n in (start, stop)])
     (top, bottom), (left, right) = frames
+    digit = np.zeros(digit_format.image_size, "float32")
     image = Image.fromarray(np.pad(inside, [(pad, pad) for pad in pads]))
     image = image.resize(
-        digit_format.image_size[::-1],
+        digit[tuple(windows)].shape[::-1],
         Image.Resampling.BILINEAR,
         box=(left, top, right, bottom),
     )
-    return _stretch(np.asarray(image))
+    digit[tuple(windows)] = np.asarray(image)
+    return _stretch(digit)
 
 
 def _box(ink):
