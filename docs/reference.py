@@ -174,9 +174,10 @@ def _signature(name, value):
 def _public_path(match):
     """Of a class in Keras, as users import it, such as `keras.Model`."""
     name = match[1]
-    if not hasattr(keras, name):
-        raise ValueError(f"{match[0]} has no public name in `keras`")
-    return f"keras.{name}"
+    for module in (keras, keras.optimizers.schedules):
+        if hasattr(module, name):
+            return f"{module.__name__}.{name}"
+    raise ValueError(f"{match[0]} has no public name in `keras`")
 
 
 def _to_markdown(docstring):
