@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import shutil
 import tempfile
+import tracemalloc
 from unittest import mock
 
 from keras_ssgan import backends
@@ -132,6 +134,26 @@ def assert_same_state(gan, expected):
     """Compares with what `state` gave, bit for bit."""
     for value, other in zip(state(gan), expected, strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+def hide_packages(monkeypatch, *packages):
+    """Lets the package look in vain for some that are installed."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in packages else find_spec(name),
+    )
+
+
+def peak_memory(function, *arguments):
+    """Bytes that Python has allocated at most in a call."""
+    tracemalloc.start()
+    try:
+        function(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def save_noise(path, num_train, num_test, image_shape=(8, 8), num_classes=10):

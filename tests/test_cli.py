@@ -3,7 +3,6 @@
 import csv
 import functools
 import importlib
-import importlib.util
 import io
 import json
 import os
@@ -19,6 +18,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import hide_packages
 from conftest import save_noise
 from PIL import Image
 
@@ -1072,12 +1072,7 @@ def test_a_generator_that_is_not_there_leaves_nothing(run, tmp_path, capsys):
 def test_a_generator_that_cannot_be_converted_leaves_nothing(
     run, tmp_path, capsys, monkeypatch
 ):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name: None if name == "onnx" else find_spec(name),
-    )
+    hide_packages(monkeypatch, "onnx")
     arguments = ["export", run, "--formats", "keras", "--generator"]
     arguments += ["--output", tmp_path / "digits"]
     message = _fails_with_one_line(arguments, capsys)

@@ -1,6 +1,5 @@
 """Exported models give what the GAN gives, in runtimes that know no Keras."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from conftest import hide_packages
 from numpy.testing import assert_allclose
 
 import keras_ssgan as ks
@@ -389,7 +389,7 @@ def test_an_operation_that_no_converter_knows_is_named(
     hidden, tmp_path, monkeypatch
 ):
     gan = _custom_gan(lambda x: keras.ops.erfinv(keras.ops.tanh(x) / 2))
-    _hide(monkeypatch, *hidden)
+    hide_packages(monkeypatch, *hidden)
     with pytest.raises(ks.InputError) as error:
         ks.export_classifier(gan, tmp_path / "own", ["keras", "onnx"])
     message = str(error.value)
@@ -588,15 +588,6 @@ def test_the_model_itself_is_what_all_is_compared_with(
     assert _left_in(tmp_path) == []
 
 
-def _hide(monkeypatch, *packages):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name: None if name in packages else find_spec(name),
-    )
-
-
 @pytest.mark.any_backend
 @pytest.mark.parametrize(
     "name, package",
@@ -608,7 +599,7 @@ def _hide(monkeypatch, *packages):
     ],
 )
 def test_a_missing_package_is_named(name, package, gan, tmp_path, monkeypatch):
-    _hide(monkeypatch, package)
+    hide_packages(monkeypatch, package)
     with pytest.raises(ks.InputError) as error:
         ks.export.export_classifier(gan, tmp_path / "model", name)
     assert package in str(error.value)
@@ -623,7 +614,7 @@ def test_a_missing_package_is_named(name, package, gan, tmp_path, monkeypatch):
     [("saved_model", "tensorflow"), ("torch", "torch")],
 )
 def test_a_missing_backend_is_named(name, backend, gan, tmp_path, monkeypatch):
-    _hide(monkeypatch, backend)
+    hide_packages(monkeypatch, backend)
     with pytest.raises(ks.InputError, match=f"run pip install {backend}"):
         ks.export.export_classifier(gan, tmp_path / "model", name)
     assert _left_in(tmp_path) == []

@@ -4,10 +4,10 @@ import dataclasses
 import errno
 import math
 import os
-import tracemalloc
 
 import numpy as np
 import pytest
+from conftest import peak_memory
 from PIL import Image
 from PIL import ImageDraw
 
@@ -182,20 +182,12 @@ def test_ink_is_the_mean_of_what_lies_below_each_pixel(digit_format, tmp_path):
     np.testing.assert_allclose(digit, expected, atol=1)
 
 
-def _peak_memory(digit_format, tmp_path):
-    tracemalloc.start()
-    try:
-        drawing = _paint(_draw(size=(900, 1000), scale=8), 255, 0)
-        _read(drawing, tmp_path, digit_format=digit_format)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def test_a_format_with_little_ink_takes_no_more_memory(tmp_path):
+    path = tmp_path / "drawing.png"
+    _paint(_draw(size=(900, 1000), scale=8), 255, 0).save(path)
     little = datasets.DigitFormat((64, 64), (7, 5))
-    usual = _peak_memory(_MNIST_FORMAT, tmp_path)
-    assert _peak_memory(little, tmp_path) < 1.5 * usual
+    usual = peak_memory(datasets.read_digit, path)
+    assert peak_memory(datasets.read_digit, path, little) < 1.5 * usual
 
 
 def test_the_format_of_small_digits_is_found():

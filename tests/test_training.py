@@ -1,14 +1,14 @@
 """A run, from its settings to its folder."""
 
 import dataclasses
-import importlib.util
 import json
 import shutil
-import tracemalloc
 
 import keras
 import numpy as np
 import pytest
+from conftest import hide_packages
+from conftest import peak_memory
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -236,12 +236,7 @@ def test_a_dataset_takes_no_more_memory_than_its_file_says(dtype, tmp_path):
     config = Config(dataset=str(path), preset="tiny", validation=0.2)
     # What an import takes for good is not of the images.
     load_split(dataclasses.replace(config, dataset="digits"))
-    tracemalloc.start()
-    try:
-        load_split(config)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    peak = peak_memory(load_split, config)
     # Validation images come on top, and the pixels as uint8 where the file's
     # are not.
     pixels = 0.2 if dtype == "uint8" else 1.2
@@ -517,12 +512,7 @@ def test_a_folder_in_place_of_a_result_is_named(config, tmp_path):
 def test_tensorboard_without_its_packages_is_refused_before_training(
     missing, config, tmp_path, monkeypatch
 ):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name: None if name == missing else find_spec(name),
-    )
+    hide_packages(monkeypatch, missing)
     with pytest.raises(InputError, match=f"need {missing}, which is not"):
         training.train(config, tmp_path / "run", verbose=0, tensorboard=True)
     assert not (tmp_path / "run").exists()
