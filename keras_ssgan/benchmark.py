@@ -161,17 +161,29 @@ def summarize(
     """
     seconds, batch_size = timing["seconds"], timing["batch_size"]
     step = statistics.median(seconds) / steps
-    # An epoch is one pass over the unlabelled images.
-    unlabeled = _unlabeled_per_batch(preset, batch_size)
-    run = preset.epochs * math.ceil(_IMAGES / unlabeled)
     return {
         **timing,
         "images_per_second": batch_size / step,
         "milliseconds": 1000 * step,
-        "run_minutes": run * step / 60,
+        "run_minutes": _count_steps(preset, batch_size) * step / 60,
         "spread": min(seconds) / max(seconds),
     }
 
 
+def _count_steps(preset, batch_size):
+    """Steps of the preset's run, whose epochs are of the unlabelled images."""
+    labels = preset.labels
+    if isinstance(labels, float):
+        labels = round(labels * _IMAGES)
+    per_batch = _unlabeled_per_batch(preset, batch_size)
+    return preset.epochs * math.ceil((_IMAGES - labels) / per_batch)
+
+
 def _unlabeled_per_batch(preset, batch_size):
-    return batch_size - (preset.labeled_per_batch(batch_size) or 0)
+    labeled = preset.labeled_per_batch(batch_size)
+    if labeled is None:
+        share = preset.labels
+        if isinstance(share, int):
+            share /= _IMAGES
+        labeled = max(1, round(share * batch_size))
+    return batch_size - labeled

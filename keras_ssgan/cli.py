@@ -8,6 +8,7 @@ import csv
 import importlib
 import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -194,7 +195,13 @@ def _load_dataset(arguments, model):
         _check_fit(model, dataset, path, arguments.dataset)
         return arguments.dataset, dataset
     config = read_config(path)
-    dataset = datasets.load(config.dataset, config.stream, largest)
+    try:
+        dataset = datasets.load(config.dataset, config.stream, largest)
+    except InputError as error:
+        raise InputError(
+            f"{error} ({path} was trained with it; where it lies now, "
+            "--dataset tells)"
+        ) from None
     _check_fit(model, dataset, path, config.dataset)
     if not dataset.fingerprint().startswith(runs.load_fingerprint(path)):
         raise InputError(
@@ -311,6 +318,7 @@ def _model_and_images(paths):
 
 def _generate(arguments):
     from keras_ssgan import animation
+    from keras_ssgan import limits
     from keras_ssgan import plotting
     from keras_ssgan import runs
     from keras_ssgan import sampling
@@ -345,13 +353,20 @@ def _generate(arguments):
     if arguments.by_class:
         _generate_by_class(gan, arguments)
         return
+    columns = arguments.interpolate or arguments.columns or COLUMNS
+    count = arguments.count or (5 if arguments.interpolate else 25)
+    # In float32, and before them the latents.
+    size = 4 * (gan.latent_dim + math.prod(gan.image_shape))
+    limits.check_memory(
+        count * (arguments.interpolate or 1) * size,
+        "drawing so many images",
+        "ask for fewer",
+    )
     if arguments.interpolate:
-        columns = arguments.interpolate
-        stops = gan.sample_latents(arguments.count or 5, arguments.seed)
+        stops = gan.sample_latents(count, arguments.seed)
         images = gan.decode(sampling.closed_path(stops, columns))
     else:
-        columns = arguments.columns or COLUMNS
-        images = gan.generate(arguments.count or 25, seed=arguments.seed)
+        images = gan.generate(count, seed=arguments.seed)
     if animated:
         animation.loop(images, arguments.output)
     else:

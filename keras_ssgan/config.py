@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_ssgan import checks
+from keras_ssgan import limits
 from keras_ssgan import text_files
 from keras_ssgan.errors import InputError
 from keras_ssgan.settings import get_preset
@@ -61,6 +62,10 @@ class Config:
                 object.__setattr__(self, name, getattr(preset, name))
             if getattr(self, name) < 1:
                 raise InputError(f"{name} has to be at least 1")
+        if self.epochs > limits.MAX_EPOCHS:  # type: ignore[operator]
+            raise InputError(
+                f"epochs is {self.epochs}; give at most {limits.MAX_EPOCHS}"
+            )
         # `from_preset` counts on from it, and PyTorch takes no larger ones.
         if not 0 <= self.seed < 2**31 - 3:
             raise InputError(
@@ -104,6 +109,13 @@ def read_config(folder: PathLike, **changes: Any) -> Config:
             f"{folder} holds no run, as it has no {path.name}; give a folder "
             "that train has written"
         ) from None
+    dataset = str(settings.get("dataset"))
+    # Whose run it is may be a stranger's, to whom Windows would log in there.
+    if dataset.startswith(("//", "\\\\")) and "dataset" not in changes:
+        raise InputError(
+            f"the dataset of {folder} is on another machine; if you trust it, "
+            f"give --dataset {dataset}"
+        )
     return Config(**{**settings, **changes})
 
 
@@ -122,8 +134,6 @@ def _check_settings(settings):
             raise ValueError(f"{name} is {value!r:.80}")
         if isinstance(value, int | float) and not abs(value) < 2**63:
             raise ValueError(f"{name} is out of range")
-    if str(settings.get("dataset")).startswith(("//", "\\\\")):
-        raise ValueError("the dataset is on another machine; pass --dataset")
 
 
 def check_same_run(config: Config, earlier: Config) -> None:

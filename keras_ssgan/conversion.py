@@ -49,8 +49,8 @@ CONVERTERS = {
 }
 
 
-def _main(job):
-    job = json.loads(job)
+def _main(path):
+    job = json.loads(Path(path).read_text())
     model = saving.load_model(job["source"])
     inputs = keras.Input(
         model.input_shape[1:], dtype=model.inputs[0].dtype, name=job["input"]

@@ -322,12 +322,15 @@ def find_backends(name: str) -> list[str]:
 def _convert(job, backends, folder):
     """Writes each format under the first of its backends that can."""
     job = {**job, "failures": str(folder / "failures.json")}
+    # Too long for an argument, where there are thousands of classes.
+    path = folder / "job.json"
     waiting = {name: list(those) for name, those in backends.items() if those}
     reasons = {name: [] for name in waiting}
     while waiting:
         backend = next(iter(waiting.values()))[0]
         job["formats"] = [f for f in waiting if waiting[f][0] == backend]
-        _run(["-m", "keras_ssgan.conversion", json.dumps(job)], backend)
+        path.write_text(json.dumps(job))
+        _run(["-m", "keras_ssgan.conversion", str(path)], backend)
         failures = json.loads(Path(job["failures"]).read_text())
         for name in job["formats"]:
             if name not in failures:

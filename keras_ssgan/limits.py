@@ -75,6 +75,8 @@ MAX_JSON_DEPTH = 100
 MAX_CSV_BYTES = 16 << 20
 # Cells in it, each of some hundred bytes once it is read: 13,000 epochs.
 MAX_CSV_CELLS = 1 << 18
+# What the logs of a run have room for, of some twenty columns.
+MAX_EPOCHS = 10_000
 # Of a larger figure no picture can be drawn, and no run goes on to log one.
 MAX_LOGGED = 1e30
 # Characters in the name of a class.

@@ -791,7 +791,7 @@ class SemiSupervisedGAN(keras.Model):
         return [loss, *parts]
 
     def update_statistics(
-        self, images: np.ndarray, batch_size: int = 256
+        self, images: streams.Images, batch_size: int = 256
     ) -> None:
         """Takes the discriminator's moving statistics from these images.
 
@@ -805,12 +805,15 @@ class SemiSupervisedGAN(keras.Model):
 
         Args:
             images: Raw images, an array as in `fit`; a few thousand are enough.
+                Of streamed ones (`datasets.load`) so many are read.
             batch_size: int, images at a time.
 
         Raises:
-            InputError: If it is no array of images, or they are of other
-                channels than the networks'.
+            InputError: If they are no images, or of other channels than the
+                networks'.
         """
+        if isinstance(images, streams.StreamedImages):
+            images = streams.some(images)
         checks.check_images(images)
         self._check_channels(images)
         for layer in self.discriminator.layers:
@@ -1033,7 +1036,8 @@ def _seen_labels(labels=None, weights=None):
     """Labels with -1 for those that a mask hides, which may be anything."""
     weights = _as_array(weights)
     if (
-        isinstance(labels, np.ndarray)
+        weights is not None
+        and isinstance(labels, np.ndarray)
         and labels.dtype.kind in "ui"
         and np.size(weights) == labels.size
     ):

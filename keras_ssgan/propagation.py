@@ -207,6 +207,9 @@ def image_features(images: Tensor) -> Tensor:
     )
     steps = [max(1, length // 7) for length in images.shape[1:3]]
     windows = ops.average_pool(
-        gradients, tuple(2 * step for step in steps), strides=tuple(steps)
+        gradients,
+        tuple(2 * step for step in steps),
+        strides=tuple(steps),
+        data_format="channels_last",
     )
     return ops.reshape(windows, (ops.shape(windows)[0], -1))

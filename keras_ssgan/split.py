@@ -140,10 +140,18 @@ def _check_pixels(dataset, config):
 def _hide_labels(dataset, config):
     """The labels that the run may see, -1 for the others."""
     keep = config.labels
+    is_unasked = keep is None and np.all(dataset.y_train >= 0)
     if keep is None:
-        complete = np.all(dataset.y_train >= 0)
-        keep = get_preset(config.preset).labels if complete else 1.0
-    labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
+        keep = get_preset(config.preset).labels if is_unasked else 1.0
+    try:
+        labels = datasets.hide_labels(dataset.y_train, keep, seed=config.seed)
+    except InputError as error:
+        if not is_unasked:
+            raise
+        raise InputError(
+            f"{error}. It is {config.preset} that hides labels where all "
+            "images have one, to compare; --labels 1.0 keeps them"
+        ) from None
     checks.check_labeled_set(labels, dataset.num_classes)
     hidden = np.sum(dataset.y_train >= 0) - np.sum(labels >= 0)
     if config.labels is None and hidden:

@@ -90,7 +90,7 @@ def train(
     folder = Path(folder)
     boards = [_tensorboard(folder / "tensorboard")] if tensorboard else []
     if resume:
-        check_same_run(config, read_config(folder))
+        check_same_run(config, read_config(folder, dataset=config.dataset))
     else:
         _check_new_folder(folder, config.dataset)
     split = load_split(config)
@@ -156,13 +156,17 @@ def _conclude(gan_trainer, some_images):
         )
     classifier = calibration.calibrated_classifier(gan, split.validation)
     image_format = image_formats.describe(some_images)
+    figures = evaluation.score(classifier, split.test, verbose)[0]
+    # A picture in the folder shows it; of thousands of classes it is millions
+    # of numbers.
+    confusion = figures.pop("confusion")
     waiting = gan_trainer.waiting
     metrics = {
         "class_names": split.class_names,
         "dataset_fingerprint": split.fingerprint,
         "images": split.counts(),
         **image_format,
-        "test": evaluation.score(classifier, split.test, verbose)[0],
+        "test": figures,
         "seconds": round(gan_trainer.checkpoints.progress.seconds, 1),
         "waiting_share": waiting[-1].share if waiting else None,
         "backend": keras.backend.backend(),
@@ -184,11 +188,10 @@ def _conclude(gan_trainer, some_images):
         alone, seconds = baseline.train_baseline(
             config, folder, split, verbose, gan_trainer.checkpoint_every
         )
-        metrics["baseline"] = {
-            **evaluation.score(alone, split.test, verbose)[0],
-            "seconds": round(seconds, 1),
-        }
-    _write_results(folder, metrics)
+        of_alone = evaluation.score(alone, split.test, verbose)[0]
+        del of_alone["confusion"]
+        metrics["baseline"] = {**of_alone, "seconds": round(seconds, 1)}
+    _write_results(folder, metrics, confusion)
     return metrics
 
 
@@ -321,13 +324,13 @@ def _write(path, save):
         save(temporary)
 
 
-def _write_results(folder, metrics):
+def _write_results(folder, metrics, confusion):
     animation.training(folder / "samples", folder / "training.gif")
     curves = plotting.curves(read_history(folder))
     _write(folder / "curves.png", curves.save)
-    confusion = plotting.confusion_matrix(
-        np.array(metrics["test"]["confusion"]), metrics["class_names"]
+    matrix = plotting.confusion_matrix(
+        np.array(confusion), metrics["class_names"]
     )
-    _write(folder / "confusion.png", confusion.save)
+    _write(folder / "confusion.png", matrix.save)
     # Last: where it stands, the run is complete.
     files.write_json(folder / runs.RESULTS, metrics)

@@ -1,12 +1,13 @@
 """The command that times training on the user's machine."""
 
-import dataclasses
 import json
 import os
 
+import numpy as np
 import pytest
 from conftest import TINY
 
+import keras_ssgan as ks
 from keras_ssgan import backends
 from keras_ssgan import benchmark
 from keras_ssgan import cli
@@ -96,18 +97,29 @@ def test_the_table_names_the_fastest(capsys, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("share, labeled", [(None, 0), (0.25, 2), (0.01, 1)])
-def test_a_run_is_as_long_as_its_passes_over_the_unlabeled_images(
-    share, labeled
-):
-    preset = dataclasses.replace(TINY, labeled_share=share, epochs=3)
+def test_a_step_is_the_median_of_the_turns():
     timing = {"batch_size": 8, "seconds": [4.0, 1.0, 2.0]}
-    row = benchmark.summarize(timing, preset, steps=10)
+    row = benchmark.summarize(timing, TINY, steps=10)
     assert row["milliseconds"] == pytest.approx(200)
     assert row["images_per_second"] == pytest.approx(40)
     assert row["spread"] == 0.25
-    steps = 3 * -(-60_000 // (8 - labeled))
-    assert row["run_minutes"] == pytest.approx(steps * 0.2 / 60)
+
+
+@pytest.mark.parametrize("batch_size", [64, 100])
+@pytest.mark.parametrize("name", settings.PRESETS)
+def test_a_run_is_as_long_as_that_of_train(name, batch_size):
+    preset = settings.get_preset(name)
+    timing = {"batch_size": batch_size, "seconds": [60.0]}
+    row = benchmark.summarize(timing, preset, steps=1)
+    # As train has them, of MNIST's 60,000 images.
+    labels = ks.datasets.hide_labels(np.arange(60_000) % 10, preset.labels)
+    data = ks.datasets.MixedDataset(
+        np.zeros((60_000, 1, 1), "uint8"),
+        labels,
+        batch_size=batch_size,
+        labeled_per_batch=preset.labeled_per_batch(batch_size),
+    )
+    assert row["run_minutes"] == pytest.approx(preset.epochs * len(data))
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,20 @@ def test_evaluate_agrees_with_the_run(run, npz, capsys):
     arguments = ["evaluate", str(run), "--dataset", npz, "--json", "--quiet"]
     assert cli.main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
+    # K times K numbers, which `confusion.png` of the run shows.
+    assert np.sum(report.pop("confusion")) == 20
     assert report == json.loads((run / "metrics.json").read_text())["test"]
+
+
+def test_a_dataset_that_lies_elsewhere_now_is_asked_for(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["dataset"] = "pictures"
+    (folder / "config.json").write_text(json.dumps(config))
+    message = _fails_with_one_line(["evaluate", folder], capsys)
+    assert "no dataset 'pictures'" in message
+    assert f"{folder} was trained with it" in message and "--dataset" in message
 
 
 def test_evaluate_prints_each_class(run, npz, capsys):
@@ -800,6 +813,18 @@ def test_a_count_of_images_does_not_go_with_classes(run, tmp_path, capsys):
     arguments = ["generate", run, "--by-class", "--count", "5"]
     arguments += ["--output", tmp_path / "digits.png"]
     assert "leave --count out" in _fails_with_one_line(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--count", "1000000000"], ["--interpolate", "1000000000"]],
+    ids=["images", "steps"],
+)
+def test_more_images_than_memory_has_room_for_are_refused(
+    words, run, tmp_path, capsys
+):
+    arguments = ["generate", run, *words, "--output", tmp_path / "digits.png"]
+    assert "ask for fewer" in _fails_with_one_line(arguments, capsys)
 
 
 def test_columns_do_not_go_with_an_interpolation(run, tmp_path, capsys):

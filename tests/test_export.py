@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -435,6 +436,24 @@ def colour(tmp_path_factory):
         gan, path, formats="keras", class_names=np.array(["cat", "dog"])
     )
     return gan, report["keras"]["path"]
+
+
+@pytest.mark.any_backend
+def test_names_of_thousands_of_classes_are_no_argument(tmp_path, monkeypatch):
+    written = {}
+
+    def run(arguments, backend):
+        # What Linux takes for one.
+        assert max(map(len, arguments)) < 2**17
+        job = json.loads(Path(arguments[-1]).read_text())
+        written.update(job)
+        Path(job["failures"]).write_text("{}")
+
+    monkeypatch.setattr(export, "_run", run)
+    job = {"labels": ["a name of thirty-two characters " * 2] * 5000}
+    export._convert(job, {"onnx": ["tensorflow"]}, tmp_path)
+    assert written["labels"] == job["labels"]
+    assert written["formats"] == ["onnx"]
 
 
 def test_colour_images_go_in_with_their_channels(colour):

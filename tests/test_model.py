@@ -15,6 +15,7 @@ import keras_ssgan as ks
 from keras_ssgan import limits
 from keras_ssgan.classifier import classify
 from keras_ssgan.classifier import is_classifier
+from keras_ssgan.datasets import streams
 from keras_ssgan.errors import InputError
 
 BACKEND = keras.backend.backend()
@@ -137,6 +138,14 @@ def test_history_has_the_documented_names(partly_labeled):
     ):
         sums = np.sum([history[f"{total}_{part}"] for part in parts], axis=0)
         assert_allclose(history[total], sums, rtol=1e-5)
+
+
+def test_one_labelled_image_is_trained_on_and_scored(data):
+    images, labels, _ = data
+    gan = new_gan()
+    one = images[:1], np.abs(labels[:1])
+    fit(gan, *one, validation_data=one)
+    assert gan.evaluate(*one, verbose=0, return_dict=True)["accuracy"] in (0, 1)
 
 
 def test_sample_weight_of_zero_hides_a_label(data, reference):
@@ -1315,6 +1324,16 @@ def test_update_statistics_are_of_the_axis_that_is_normalised(tiny_data):
     rows = ops.convert_to_numpy(before).astype("float64")
     assert_allclose(mean, rows.mean(axis=(0, 2, 3)), atol=1e-6)
     assert_allclose(variance, rows.var(axis=(0, 2, 3)), atol=1e-6)
+
+
+def test_update_statistics_reads_some_of_streamed_images(tiny_data):
+    images, _ = tiny_data
+    streamed, in_memory = new_gan(), new_gan()
+    streamed.update_statistics(streams.Repeated(images, len(images)))
+    in_memory.update_statistics(images)
+    pairs = zip(streamed.get_weights(), in_memory.get_weights(), strict=True)
+    for weights, others in pairs:
+        assert_allclose(weights, others)
 
 
 def test_update_statistics_leaves_a_frozen_layer_alone(tiny_data):

@@ -144,6 +144,11 @@ class TestClassGrid:
                     cell, np.broadcast_to(expected[..., None], (64, 64, 3))
                 )
 
+    def test_columns_that_no_row_fills_take_no_memory(self, rng):
+        rows = self.rows(rng, [3, 0])
+        wide = plotting.class_grid(rows, ["cat", "dog"], columns=10**12)
+        assert wide == plotting.class_grid(rows, ["cat", "dog"], columns=3)
+
     def test_names_stand_beside_their_rows_and_empty_ones_are_pale(
         self, rng, texts
     ):

@@ -165,6 +165,17 @@ def test_windows_of_images_are_as_many_along_each_axis():
     assert tuple(features.shape) == tuple(turned.shape)
 
 
+def test_image_features_are_the_same_whatever_keras_is_told():
+    digits = _tensor([_digit(0.2), _digit(0.1, (2, 2))])
+    expected = ops.convert_to_numpy(propagation.image_features(digits))
+    keras.config.set_image_data_format("channels_first")
+    try:
+        found = ops.convert_to_numpy(propagation.image_features(digits))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_image_features_are_histograms_of_gradients_in_windows():
     digits = [_digit(0.2), _digit(0.1, (2, 2))]
     features = ops.convert_to_numpy(propagation.image_features(_tensor(digits)))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import hide_packages
 from conftest import peak_memory
+from conftest import save_noise
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -21,12 +22,14 @@ from keras_ssgan import calibration
 from keras_ssgan import cli
 from keras_ssgan import datasets
 from keras_ssgan import image_formats
+from keras_ssgan import limits
 from keras_ssgan import runs
 from keras_ssgan import settings
 from keras_ssgan import training
 from keras_ssgan.config import Config
 from keras_ssgan.config import read_config
 from keras_ssgan.errors import InputError
+from keras_ssgan.history import parse_history
 from keras_ssgan.history import read_history
 from keras_ssgan.split import load_split
 from keras_ssgan.split import mix
@@ -86,6 +89,7 @@ def test_unset_settings_are_those_of_the_preset():
     [
         ({"preset": "huge"}, "article, compact, accurate, drawing, tiny"),
         ({"epochs": 0}, "epochs has to be at least 1"),
+        ({"epochs": 10_001}, "epochs is 10001; give at most 10000"),
         ({"batch_size": 0}, "batch_size has to be at least 1"),
         ({"dtype": "float31"}, "mixed_bfloat16"),
         # It would train, to weights that hardly move.
@@ -196,6 +200,20 @@ def test_a_user_with_labels_alone_is_told_how_many_are_hidden(npz, caplog):
     assert "96 of 120 labels are hidden, to compare" in caplog.text
 
 
+def test_a_user_whose_labels_are_too_few_to_hide_some_learns_who_does(
+    tmp_path,
+):
+    save_noise(tmp_path / "few.npz", num_train=20, num_test=10)
+    config = small_config(str(tmp_path / "few.npz"))
+    with pytest.raises(InputError, match="4 labels are too few.*--labels 1.0"):
+        load_split(dataclasses.replace(config, labels=None))
+    with pytest.raises(InputError, match="4 labels are too few") as error:
+        load_split(dataclasses.replace(config, labels=4))
+    assert "--labels" not in str(error.value)
+    split = load_split(dataclasses.replace(config, labels=1.0))
+    assert len(split.train[1]) + len(split.validation[1]) == 20
+
+
 @pytest.mark.any_backend
 def test_a_folder_of_large_images_is_trained_on_and_scored_at_one_size(
     tmp_path, capsys
@@ -215,7 +233,7 @@ def test_a_folder_of_large_images_is_trained_on_and_scored_at_one_size(
     capsys.readouterr()
     assert cli.main(["evaluate", "--json", str(tmp_path / "run")]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["confusion"] == metrics["test"]["confusion"]
+    assert report["recall"] == metrics["test"]["recall"]
     loss = metrics["test"]["log_loss"]
     assert report["log_loss"] == pytest.approx(loss, rel=1e-5)
 
@@ -446,6 +464,12 @@ def test_a_run_is_resumed_where_its_dataset_has_been_moved_to(
     config = read_config(copy, dataset=str(moved), baseline=False)
     training.train(config, copy, resume=True, verbose=0)
     assert read_config(copy).dataset == str(moved)
+
+
+def test_the_logs_of_the_longest_run_can_be_read(finished):
+    header, row, *_ = (finished[0] / "history.csv").read_text().splitlines()
+    lines = [header, *[row] * limits.MAX_EPOCHS]
+    assert len(parse_history("\n".join(lines))["d_loss"]) == limits.MAX_EPOCHS
 
 
 def test_resuming_with_other_settings_is_refused(finished):

@@ -117,6 +117,8 @@ def class_grid(
         >>> class_grid(rows, ["cat", "dog", "owl"], columns=5).mode
         'RGB'
     """
+    # More than there are take no memory.
+    columns = min(columns, max(1, *map(len, rows)))
     cells = np.full(
         (len(rows), columns, *rows[0].shape[1:]), _SEPARATOR, "uint8"
     )
