@@ -62,7 +62,7 @@ class Config:
                 object.__setattr__(self, name, getattr(preset, name))
             if getattr(self, name) < 1:
                 raise InputError(f"{name} has to be at least 1")
-        if self.epochs > limits.MAX_EPOCHS:  # type: ignore[operator]
+        if self.epochs > limits.MAX_EPOCHS:
             raise InputError(
                 f"epochs is {self.epochs}; give at most {limits.MAX_EPOCHS}"
             )
