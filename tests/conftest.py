@@ -1,7 +1,6 @@
 """What all tests share. The backend is chosen outside, by KERAS_BACKEND."""
 
 import contextlib
-import dataclasses
 import importlib.util
 import os
 import shutil
@@ -34,6 +33,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import ImageDraw
+from tiny import TINY
 
 import keras_ssgan as ks
 from keras_ssgan import conversion
@@ -43,19 +43,6 @@ from keras_ssgan.augmentation import RandomAffine
 from keras_ssgan.scheduling import schedule_as_batch
 
 schedule_as_batch()
-
-TINY = dataclasses.replace(
-    settings.PRESETS["compact"],
-    image_size=8,
-    latent_dim=5,
-    discriminator=(
-        (8, 4, 2, "same"),
-        (12, 3, 1, "same"),
-        (16, 3, 1, "valid"),
-    ),
-    generator=((12, 4, 1, "valid"), (4, 2, "same")),
-    propagation=True,
-)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import sys
 
-from conftest import TINY
+from tiny import TINY
 
 from keras_ssgan import cli
 from keras_ssgan import settings

@@ -1,11 +1,11 @@
 """The command that times training on the user's machine."""
 
 import json
-import os
 
 import numpy as np
 import pytest
-from conftest import TINY
+from pair import Pair
+from tiny import TINY
 
 import keras_ssgan as ks
 from keras_ssgan import backends
@@ -17,25 +17,6 @@ from keras_ssgan.workers import Worker
 
 # Backends run in processes of their own.
 pytestmark = pytest.mark.any_backend
-
-
-class Pair:
-    """Made in a worker."""
-
-    def __init__(self, first, second):
-        self.pair = first, second
-
-    def backend_and_pair(self):
-        return os.environ["KERAS_BACKEND"], self.pair
-
-    def fail(self):
-        raise KeyError("gone")
-
-    def die(self):
-        os._exit(9)
-
-    def refuse(self):
-        raise InputError("two of a kind")
 
 
 def test_a_worker_answers_under_its_own_backend(monkeypatch):

@@ -33,7 +33,7 @@ from keras_ssgan.settings import get_preset
 
 # Whose compilation alone takes longer than all tests here: the other loops of
 # its module run the same functions.
-SLOW = ("loop_compiled",)
+SLOW = ("loop_compiled", "loop_xla")
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def tiny():
 # === Operations ===
 
 
+@pytest.mark.any_backend
 def test_multiply_adds_of_the_tiny_networks_are_those_counted_by_hand(tiny):
     # Outputs of 4x4 and 4x4 (same) and 2x2 (valid), then 16 to 10 classes.
     assert discriminator_multiply_adds(tiny) == [
@@ -59,6 +60,7 @@ def test_multiply_adds_of_the_tiny_networks_are_those_counted_by_hand(tiny):
     ]
 
 
+@pytest.mark.any_backend
 def test_a_step_counts_each_pass_that_it_needs_once(tiny):
     d = 2048 + 13824 + 6912 + 160
     g = 960 + 3072
@@ -68,6 +70,7 @@ def test_a_step_counts_each_pass_that_it_needs_once(tiny):
     assert step_multiply_adds(tiny) == forward + d_backward + g_backward
 
 
+@pytest.mark.any_backend
 def test_a_step_of_the_article_takes_2_2_billion_multiply_adds():
     article = get_preset("article")
     assert sum(discriminator_multiply_adds(article)) == 188_754_944
@@ -120,6 +123,7 @@ def test_bare_steps_and_those_of_fit_train_one_model(tiny):
 # === Growth ===
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("preset", ["article", "compact"])
 def test_a_preset_of_its_own_size_is_itself(preset):
     settings = get_preset(preset)
@@ -127,17 +131,20 @@ def test_a_preset_of_its_own_size_is_itself(preset):
     assert with_width(settings, 1) == settings
 
 
+@pytest.mark.any_backend
 def test_a_generator_for_larger_images_starts_with_a_larger_window(tiny):
     larger = with_image_size(tiny, 12)
     assert larger.generator == ((12, 6, 1, "valid"), (4, 2, "same"))
 
 
+@pytest.mark.any_backend
 def test_a_wider_network_has_more_filters_between_latents_and_images(tiny):
     wider = with_width(tiny, 2)
     assert [row[0] for row in wider.discriminator] == [16, 24, 32]
     assert wider.generator == ((24, 4, 1, "valid"), (4, 2, "same"))
 
 
+@pytest.mark.any_backend
 def test_one_thing_grows_at_a_time(tiny):
     for name, value, (settings, batch_size, steps) in cases(tiny, 8, 3):
         grown = {
@@ -155,6 +162,7 @@ def test_one_thing_grows_at_a_time(tiny):
 # === Report ===
 
 
+@pytest.mark.any_backend
 def test_summary_of_made_up_timings(tiny):
     timings = {
         "contestant": "a",
@@ -174,6 +182,7 @@ def test_summary_of_made_up_timings(tiny):
     }
 
 
+@pytest.mark.any_backend
 def test_table_has_the_fastest_first_and_leaves_gaps():
     common = {
         "spread": 0.9,
@@ -199,6 +208,7 @@ def test_table_has_the_fastest_first_and_leaves_gaps():
 # === Command ===
 
 
+@pytest.mark.any_backend
 def test_help_waits_for_no_backend():
     code = (
         "import sys, runpy\n"
@@ -228,12 +238,14 @@ def test_gradient_bytes_are_those_of_the_networks(preset):
     assert list(gradient_bytes(get_preset(preset))) == counted
 
 
+@pytest.mark.any_backend
 def test_a_projection_to_one_device_is_computing_alone():
     projected = project(get_preset("article"), 1, 128, 1e12, 1e9, 1e-6)
     assert projected["efficiency"] == 1.0
     assert projected["compute"] == pytest.approx(0.565, rel=0.01)
 
 
+@pytest.mark.any_backend
 def test_faults_leave_one_checkpoint_good(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)

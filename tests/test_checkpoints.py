@@ -213,11 +213,13 @@ def assert_skipped(path, checkpoints, gan, caplog):
     return message
 
 
+@pytest.mark.any_backend
 def test_one_that_is_rewritten_as_it_was_is_good(saved, fresh):
     rewrite(newest(saved), lambda header, values: None)
     assert Checkpoints(saved).restore(fresh).step == 2
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "progress",
     [
@@ -256,6 +258,7 @@ def test_one_whose_progress_is_none_of_a_run_is_skipped(
     assert_skipped(newest(saved), Checkpoints(saved), fresh, caplog)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "header",
     [
@@ -276,6 +279,7 @@ def test_one_whose_header_is_none_of_ours_is_skipped(
     assert "another version of keras_ssgan" in message
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_one_whose_weights_are_not_finite_is_skipped(
     value, saved, fresh, caplog
@@ -288,6 +292,7 @@ def test_one_whose_weights_are_not_finite_is_skipped(
     assert "NaN" in message
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "kept, array",
     [
@@ -315,6 +320,7 @@ def test_one_with_a_number_of_another_kind_is_skipped(
     assert_skipped(newest(checkpoints.folder), checkpoints, fresh, caplog)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "labels, weights",
     [([99], [0.5]), ([-1], [0.5]), ([10], [0.5]), ([9], [1.5]), ([9], [-0.1])],
@@ -337,6 +343,7 @@ def test_one_with_a_label_or_a_weight_that_there_is_not_is_skipped(
     assert [array.item() for array in reader.arrays] == [9, 1.0]
 
 
+@pytest.mark.any_backend
 def test_a_pipe_in_place_of_one_does_not_block(saved, fresh, caplog):
     pipe = saved / "000000-00000009.ckpt"
     os.mkfifo(pipe)
@@ -346,6 +353,7 @@ def test_a_pipe_in_place_of_one_does_not_block(saved, fresh, caplog):
     assert f"Skipped the checkpoint {pipe}: it is no regular" in caplog.text
 
 
+@pytest.mark.any_backend
 def test_one_larger_than_any_of_the_network_is_not_read(saved, fresh, caplog):
     with newest(saved).open("r+b") as file:
         file.truncate(1 << 40)
@@ -360,6 +368,7 @@ def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failed_write_leaves_the_last_two(call, saved, trained, monkeypatch):
     before = names(saved)
@@ -373,6 +382,7 @@ def test_a_failed_write_leaves_the_last_two(call, saved, trained, monkeypatch):
     assert Checkpoints(saved).restore(trained).step == 2
 
 
+@pytest.mark.any_backend
 def test_a_file_that_outgrows_its_limit_leaves_the_last_two(saved, trained):
     before = names(saved)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -385,6 +395,7 @@ def test_a_file_that_outgrows_its_limit_leaves_the_last_two(saved, trained):
     assert names(saved) == before
 
 
+@pytest.mark.any_backend
 def test_a_folder_in_place_of_a_checkpoint_stays(saved, trained):
     folder = saved / "000000-00000009.ckpt"
     folder.mkdir()
@@ -394,6 +405,7 @@ def test_a_folder_in_place_of_a_checkpoint_stays(saved, trained):
     assert folder.is_dir()
 
 
+@pytest.mark.any_backend
 def test_leftovers_of_killed_writers_are_removed(saved, fresh):
     before = names(saved)
     (saved / ".writing-12-000000-00000003.ckpt").write_bytes(b"half")
@@ -401,12 +413,14 @@ def test_leftovers_of_killed_writers_are_removed(saved, fresh):
     assert names(saved) == before
 
 
+@pytest.mark.any_backend
 def test_a_folder_named_like_a_leftover_stays(tmp_path):
     (tmp_path / ".writing-12-folder").mkdir()
     files.remove_leftovers(tmp_path)
     assert names(tmp_path) == [".writing-12-folder"]
 
 
+@pytest.mark.any_backend
 def test_a_folder_that_is_a_link_is_neither_read_nor_written(
     saved, trained, tmp_path
 ):
@@ -424,6 +438,7 @@ def test_a_folder_that_is_a_link_is_neither_read_nor_written(
     assert names(saved) == before
 
 
+@pytest.mark.any_backend
 def test_a_file_replaces_a_link_and_is_not_written_through_one(tmp_path):
     precious = tmp_path / "precious.txt"
     precious.write_text("precious")
@@ -438,6 +453,7 @@ def test_a_file_replaces_a_link_and_is_not_written_through_one(tmp_path):
     assert not path.is_symlink()
 
 
+@pytest.mark.any_backend
 def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace

@@ -9,6 +9,9 @@ from keras_ssgan.checks import check_labeled_set
 from keras_ssgan.checks import check_labels
 from keras_ssgan.errors import InputError
 
+# No backend has a part in it.
+pytestmark = pytest.mark.any_backend
+
 
 def _refusal(function, *args):
     """Returns the message of the refusal, which has to be one line."""

@@ -14,10 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
 from conftest import save_shards
 from PIL import Image
 from PIL import ImageDraw
+from tiny import TINY
 
 from keras_ssgan import arguments
 from keras_ssgan import cli

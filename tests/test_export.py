@@ -333,6 +333,7 @@ def test_openvino_does_not_report_to_its_maker(report, home):
 # === The generator ===
 
 
+@pytest.mark.usefixtures("convert_here")
 def test_onnxruntime_draws_what_the_generator_draws(gan, tmp_path):
     import onnxruntime
 
@@ -372,6 +373,7 @@ def _custom_gan(operation):
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="others convert for it"
 )
+@pytest.mark.usefixtures("convert_here")
 def test_gelu_and_layer_normalization_go_into_onnx(images, tmp_path):
     import onnxruntime
 

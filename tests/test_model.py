@@ -1064,22 +1064,6 @@ def test_eager_and_compiled_training_agree(partly_labeled, reference):
     assert_same_weights(gan, reference, atol=1e-5)
 
 
-@pytest.mark.skipif(
-    BACKEND != "tensorflow",
-    reason="JAX always compiles, PyTorch by another compiler",
-)
-def test_jit_compilation_agrees_on_tensorflow(partly_labeled, monkeypatch):
-    # XLA draws other random numbers.
-    monkeypatch.setattr(
-        keras.random, "normal", lambda shape, seed: ops.ones(shape)
-    )
-    expected = new_gan(dropout=0.0)
-    gan = new_gan(dropout=0.0, run_eagerly=False, jit_compile=True)
-    fit(gan, *partly_labeled)
-    fit(expected, *partly_labeled)
-    assert_same_weights(gan, expected.get_weights(), atol=1e-5)
-
-
 def test_several_steps_per_execution_agree_where_keras_has_them(
     partly_labeled, reference
 ):

@@ -82,6 +82,7 @@ def geometry(model, kind):
 # === Tables ===
 
 
+@pytest.mark.any_backend
 def test_article_discriminator_has_the_articles_layers(gans):
     model = gans["article"].discriminator
 
@@ -105,6 +106,7 @@ def test_article_discriminator_has_the_articles_layers(gans):
     assert model.output_shape == [(None, 1024), (None, 11)]
 
 
+@pytest.mark.any_backend
 def test_article_generator_has_the_articles_layers(gans):
     model = gans["article"].generator
 
@@ -130,12 +132,14 @@ def test_article_generator_has_the_articles_layers(gans):
     assert model.output_shape == (None, 64, 64, 1)
 
 
+@pytest.mark.any_backend
 def test_article_drops_three_tenths(gans):
     assert {
         layer.rate for layer in layers_of(gans["article"], layers.Dropout)
     } == {0.3}
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("preset", ["article", "compact"])
 def test_leaks_and_epsilons_are_tensorflows_defaults(gans, preset):
     leaks = layers_of(gans[preset], layers.LeakyReLU)
@@ -144,6 +148,7 @@ def test_leaks_and_epsilons_are_tensorflows_defaults(gans, preset):
     assert {layer.epsilon for layer in norms} == {1e-3}
 
 
+@pytest.mark.any_backend
 def test_article_has_the_weights_that_its_table_asks_for(gans):
     gan = gans["article"]
     discriminator = (
@@ -163,6 +168,7 @@ def test_article_has_the_weights_that_its_table_asks_for(gans):
     assert gan.generator.count_params() == generator == 3_447_169
 
 
+@pytest.mark.any_backend
 def test_compact_preset_is_small_and_fits_28_pixels(gans):
     discriminator = gans["compact"].discriminator
     generator = gans["compact"].generator
@@ -182,11 +188,13 @@ def test_compact_preset_is_small_and_fits_28_pixels(gans):
     assert 200_000 < weights < 500_000
 
 
+@pytest.mark.any_backend
 def test_number_of_classes_sets_the_number_of_logits():
     gan = ks.SemiSupervisedGAN.from_preset("compact", num_classes=3)
     assert gan.discriminator.output_shape == [(None, 128), (None, 4)]
 
 
+@pytest.mark.any_backend
 def test_tied_logit_has_no_weights_of_its_own():
     free, tied = (
         networks.build_discriminator(

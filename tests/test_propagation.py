@@ -227,7 +227,8 @@ def data():
 @pytest.fixture
 def gan():
     gan = build_tiny_gan(num_classes=3, learning_rate=1e-3, ema_momentum=0.9)
-    gan.compile()
+    # Eager on TensorFlow, which would trace for longer than it computes.
+    gan.compile(run_eagerly=keras.backend.backend() == "tensorflow")
     return gan
 
 

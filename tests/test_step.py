@@ -35,8 +35,8 @@ COMPILE_OPTIONS = {
     "torch": [{"jit_compile": False}, {"run_eagerly": True}],
 }[BACKEND]
 
-# The default takes seconds to compile on JAX, which is spent where it tells.
-CHEAPEST = {"run_eagerly": True} if BACKEND == "jax" else {}
+# The default takes seconds to compile, which is spent where it tells.
+CHEAPEST = {} if BACKEND == "torch" else {"run_eagerly": True}
 
 
 # === Set-up ===

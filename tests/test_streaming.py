@@ -80,6 +80,7 @@ def _assert_same_batches(one, other):
 # === Shards ===
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_shards_hold_what_was_saved(tmp_path, save):
     x, y = _images(103)
@@ -100,6 +101,7 @@ def test_shards_hold_what_was_saved(tmp_path, save):
             images[[row]]
 
 
+@pytest.mark.any_backend
 def test_colour_images_stream_and_one_channel_is_left_out(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (20, 4, 5, 3), dtype="uint8")
     y = np.arange(20) % 2
@@ -109,6 +111,7 @@ def test_colour_images_stream_and_one_channel_is_left_out(tmp_path):
     np.testing.assert_array_equal(gray[0][0][:], x[..., 0])
 
 
+@pytest.mark.any_backend
 def test_a_shard_without_labels_is_unlabeled(shard_folder):
     x, y = _images()
     np.savez(shard_folder / "train-00001.npz", x=x[80:160])
@@ -117,6 +120,7 @@ def test_a_shard_without_labels_is_unlabeled(shard_folder):
     np.testing.assert_array_equal(labels, y)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_batches_from_shards_are_those_from_memory(shard_folder, epoch):
     x, y = _images()
@@ -130,6 +134,7 @@ def test_batches_from_shards_are_those_from_memory(shard_folder, epoch):
     )
 
 
+@pytest.mark.any_backend
 def test_batches_are_the_same_without_a_validation_part(shard_folder):
     x, y = _images()
     kept = datasets.hide_labels(y, 100)
@@ -144,6 +149,7 @@ def test_batches_are_the_same_without_a_validation_part(shard_folder):
     )
 
 
+@pytest.mark.any_backend
 def test_a_pickled_stream_gives_the_same_batches(tmp_path):
     x, y = _images()
     kept = datasets.hide_labels(y, 40)
@@ -153,6 +159,7 @@ def test_a_pickled_stream_gives_the_same_batches(tmp_path):
     _assert_same_batches(pickle.loads(pickle.dumps(data)), data)
 
 
+@pytest.mark.any_backend
 def test_labeled_images_that_memory_has_no_room_for_are_refused(
     shard_folder, monkeypatch
 ):
@@ -170,6 +177,7 @@ def test_labeled_images_that_memory_has_no_room_for_are_refused(
         datasets.split_validation(x, y, 0.5)
 
 
+@pytest.mark.any_backend
 def test_a_baseline_that_memory_has_no_room_for_is_refused_at_once(
     shard_folder, monkeypatch
 ):
@@ -185,6 +193,7 @@ def test_a_baseline_that_memory_has_no_room_for_is_refused_at_once(
     load_split(settings)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "shape, taken",
     [
@@ -205,6 +214,7 @@ def test_statistics_are_taken_of_a_bounded_number_of_images(shape, taken):
     assert len(streams.some(images, 100)) == taken
 
 
+@pytest.mark.any_backend
 def test_labeled_images_are_read_once(shard_folder):
     _, y = _images()
     kept = datasets.hide_labels(y, 40)
@@ -231,6 +241,7 @@ def compressed(tmp_path, monkeypatch):
     return datasets.load_shards(folder)[0][0]
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("labels", [40, 400])
 def test_compressed_shards_give_every_image_once_an_epoch(compressed, labels):
     x, y = _images()
@@ -247,6 +258,7 @@ def _bytes(images):
     return [image.tobytes() for image in images]
 
 
+@pytest.mark.any_backend
 def test_compressed_shards_are_shuffled_in_groups(compressed):
     rng = np.random.default_rng(0)
     rows = in_groups(compressed, rng.permutation(400), rng)
@@ -259,6 +271,7 @@ def test_compressed_shards_are_shuffled_in_groups(compressed):
     assert all((np.diff(group) != 0).mean() > 0.5 for group in groups)
 
 
+@pytest.mark.any_backend
 def test_a_compressed_shard_is_read_once_an_epoch(compressed, monkeypatch):
     _, y = _images()
     data = datasets.MixedDataset(
@@ -277,6 +290,7 @@ def test_a_compressed_shard_is_read_once_an_epoch(compressed, monkeypatch):
     assert len(compressed._kept._things) == 8
 
 
+@pytest.mark.any_backend
 def test_a_small_compressed_set_is_one_group(tmp_path):
     x, y = _images()
     folder = _write_shards(tmp_path / "shards", x, y, np.savez_compressed)
@@ -299,6 +313,7 @@ def _refusal(folder):
     return message
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
@@ -328,6 +343,7 @@ def _npy(shape, dtype="|u1"):
     return file.getvalue()
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "shape", [(5, 8, 8), (10**12, 8, 8), (-4, -8, 8), (4, 8, 7), (2**70, 8, 8)]
 )
@@ -339,6 +355,7 @@ def test_a_shape_that_its_bytes_belie_is_refused(shard_folder, shape, method):
     assert "train-00001.npz" in _refusal(shard_folder)
 
 
+@pytest.mark.any_backend
 def test_labels_of_a_false_size_are_not_read(shard_folder):
     path = shard_folder / "train-00001.npz"
     with zipfile.ZipFile(path, "w") as archive:
@@ -347,6 +364,7 @@ def test_labels_of_a_false_size_are_not_read(shard_folder):
     assert "y" in _refusal(shard_folder)
 
 
+@pytest.mark.any_backend
 def test_a_member_that_unpacks_to_too_much_is_refused(
     shard_folder, monkeypatch
 ):
@@ -356,6 +374,7 @@ def test_a_member_that_unpacks_to_too_much_is_refused(
     assert "unpacks" in _refusal(shard_folder)
 
 
+@pytest.mark.any_backend
 def test_a_damaged_shard_is_read_or_refused_whatever_is_wrong(tmp_path):
     x, y = _images(8, size=2)
     folder = _write_shards(tmp_path / "shards", x, y, count=1)
@@ -373,6 +392,7 @@ def test_a_damaged_shard_is_read_or_refused_whatever_is_wrong(tmp_path):
         assert images[:].shape == (*labels.shape, 2, 2)
 
 
+@pytest.mark.any_backend
 def test_a_member_said_to_begin_elsewhere_is_refused(shard_folder):
     path = shard_folder / "train-00001.npz"
     content = bytearray(path.read_bytes())
@@ -382,6 +402,7 @@ def test_a_member_said_to_begin_elsewhere_is_refused(shard_folder):
     assert "train-00001.npz" in _refusal(shard_folder)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_shard_that_changes_during_a_run_is_noticed(tmp_path, save):
     x, y = _images()
@@ -396,6 +417,7 @@ def test_a_shard_that_changes_during_a_run_is_noticed(tmp_path, save):
         images[[200]]
 
 
+@pytest.mark.any_backend
 def test_shards_need_labeled_test_images_of_their_size(shard_folder):
     x, y = _images(10)
     np.savez(shard_folder / "test.npz", x=x, y=-np.ones(10, int))
@@ -409,6 +431,7 @@ def test_shards_need_labeled_test_images_of_their_size(shard_folder):
 # === Folders of images ===
 
 
+@pytest.mark.any_backend
 def test_a_streamed_folder_is_what_it_is_in_memory(image_folder_path):
     (x, y), (x_test, y_test) = datasets.load_image_folder(image_folder_path)
     (images, labels), test = datasets.load_image_folder(
@@ -426,6 +449,7 @@ def test_a_streamed_folder_is_what_it_is_in_memory(image_folder_path):
     )
 
 
+@pytest.mark.any_backend
 def test_a_streamed_folder_resizes(image_folder_path):
     options = {"image_size": (6, 7), "seed": 2, "test_fraction": 0.4}
     (x, _), _ = datasets.load_image_folder(image_folder_path, **options)
@@ -435,6 +459,7 @@ def test_a_streamed_folder_resizes(image_folder_path):
     np.testing.assert_array_equal(images[:], x)
 
 
+@pytest.mark.any_backend
 def test_a_streamed_folder_turns_photos_as_in_memory(tmp_path):
     x, _ = _images(4)
     for name in ("a", "b"):
@@ -451,6 +476,7 @@ def test_a_streamed_folder_turns_photos_as_in_memory(tmp_path):
     np.testing.assert_array_equal(images[:], x)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
 def test_listing_a_folder_decodes_nothing(tmp_path, monkeypatch, suffix):
     for name in ("a", "b"):
@@ -470,6 +496,7 @@ def test_listing_a_folder_decodes_nothing(tmp_path, monkeypatch, suffix):
     assert image_folder.estimate_bytes(tmp_path) == 6 * 40
 
 
+@pytest.mark.any_backend
 def test_what_is_no_image_is_skipped_by_a_streamed_folder(image_folder_path):
     (image_folder_path / "cat" / "0.txt").write_text("no image")
     (image_folder_path / "unlabeled" / "2.png").write_bytes(b"neither")
@@ -486,6 +513,7 @@ def test_what_is_no_image_is_skipped_by_a_streamed_folder(image_folder_path):
     np.testing.assert_array_equal(labels, y)
 
 
+@pytest.mark.any_backend
 def test_the_next_image_stands_in_for_one_that_breaks_off(image_folder_path):
     (images, labels), _ = datasets.load_image_folder(
         image_folder_path, stream=True
@@ -505,6 +533,7 @@ def test_the_next_image_stands_in_for_one_that_breaks_off(image_folder_path):
         images[[last]]
 
 
+@pytest.mark.any_backend
 def test_the_test_set_of_a_streamed_folder_is_bounded(
     image_folder_path, monkeypatch
 ):
@@ -528,6 +557,7 @@ def bounded_folder(image_folder_path, monkeypatch):
     return image_folder_path
 
 
+@pytest.mark.any_backend
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("seed", range(8))
 def test_a_test_set_does_not_depend_on_how_images_are_read(
@@ -549,6 +579,7 @@ def test_a_test_set_does_not_depend_on_how_images_are_read(
     assert tested.isdisjoint(_bytes(images[:]))
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("damaged", [1, 9, 12])
 def test_a_damaged_test_image_is_drawn_again(
@@ -575,6 +606,7 @@ def test_a_damaged_test_image_is_drawn_again(
         assert len(y) + len(y_test) == 54 - damaged
 
 
+@pytest.mark.any_backend
 def test_a_streamed_test_set_has_to_fit_into_memory(
     image_folder_path, monkeypatch
 ):
@@ -590,6 +622,7 @@ def test_a_streamed_test_set_has_to_fit_into_memory(
 # === What streams ===
 
 
+@pytest.mark.any_backend
 def test_large_sets_stream_by_themselves(
     shard_folder, image_folder_path, monkeypatch
 ):
@@ -608,6 +641,7 @@ def test_large_sets_stream_by_themselves(
         np.testing.assert_array_equal(loaded.x_train, streamed.x_train[:])
 
 
+@pytest.mark.any_backend
 def test_what_cannot_stream_says_so():
     with pytest.raises(InputError, match="digits cannot be streamed"):
         datasets.load("digits", stream=True)
@@ -668,6 +702,7 @@ def test_fit_with_readers_sees_what_it_sees_in_memory(shard_folder):
     _assert_same_batches(model.batches, expected)
 
 
+@pytest.mark.any_backend
 def test_the_waiting_share_is_counted_from_step_to_batch(monkeypatch):
     class Data:
         made_at = {0: 13.0, 1: 14.0, 2: 30.0}
@@ -683,6 +718,7 @@ def test_the_waiting_share_is_counted_from_step_to_batch(monkeypatch):
     assert waiting.share == (3 + 5) / 25
 
 
+@pytest.mark.any_backend
 def test_batches_are_timed_under_the_steps_of_a_fit_that_resumes():
     x, y = _images(40)
     y[20:] = -1

@@ -78,12 +78,14 @@ def finished(npz, tmp_path_factory):
     return folder, training.train(config, folder, verbose=0)
 
 
+@pytest.mark.any_backend
 def test_unset_settings_are_those_of_the_preset():
     config = Config(dataset="digits", preset="article")
     assert (config.epochs, config.batch_size) == (5, 128)
     assert Config(preset="article", epochs=1).epochs == 1
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -105,6 +107,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         Config(**settings)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "dtype, flags, warns",
     [
@@ -157,6 +160,7 @@ def save_changed(npz, path, change):
     return str(path)
 
 
+@pytest.mark.any_backend
 def test_images_of_zeros_and_ones_are_refused(npz, tmp_path):
     def scale(arrays):
         arrays["x_train"] //= 255
@@ -166,6 +170,7 @@ def test_images_of_zeros_and_ones_are_refused(npz, tmp_path):
         load_split(small_config(path))
 
 
+@pytest.mark.any_backend
 def test_images_of_which_the_networks_see_points_alone_are_warned_of(
     npz, tmp_path, caplog
 ):
@@ -180,6 +185,7 @@ def test_images_of_which_the_networks_see_points_alone_are_warned_of(
     assert "Of images of 16x8 the networks of tiny see" in caplog.text
 
 
+@pytest.mark.any_backend
 def test_a_class_without_a_label_is_warned_of(npz, tmp_path, caplog):
     def number_from_one(arrays):
         for name in ("y_train", "y_test"):
@@ -190,6 +196,7 @@ def test_a_class_without_a_label_is_warned_of(npz, tmp_path, caplog):
     assert "1 of the 11 classes, such as 0, have no labelled" in caplog.text
 
 
+@pytest.mark.any_backend
 def test_a_user_with_labels_alone_is_told_how_many_are_hidden(npz, caplog):
     caplog.set_level("INFO", "keras_ssgan")
     config = small_config(npz)
@@ -200,6 +207,7 @@ def test_a_user_with_labels_alone_is_told_how_many_are_hidden(npz, caplog):
     assert "96 of 120 labels are hidden, to compare" in caplog.text
 
 
+@pytest.mark.any_backend
 def test_a_user_whose_labels_are_too_few_to_hide_some_learns_who_does(
     tmp_path,
 ):
@@ -238,6 +246,7 @@ def test_a_folder_of_large_images_is_trained_on_and_scored_at_one_size(
     assert report["log_loss"] == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
 def test_a_dataset_takes_no_more_memory_than_its_file_says(dtype, tmp_path):
     rng = np.random.default_rng(0)
@@ -261,6 +270,7 @@ def test_a_dataset_takes_no_more_memory_than_its_file_says(dtype, tmp_path):
     assert peak < path.stat().st_size + pixels * images.size
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "batch_size, given, labeled", [(30, None, 15), (30, 4, 4), (3, None, 2)]
 )
@@ -275,12 +285,14 @@ def test_a_batch_has_the_presets_share_of_labels_unless_told(
     assert (len(labels), np.sum(weights > 0)) == (batch_size, labeled)
 
 
+@pytest.mark.any_backend
 def test_where_all_images_are_labelled_a_batch_is_too(config):
     changed = dataclasses.replace(config, labels=1.0)
     _, labels = mix(changed, load_split(changed))[0]
     assert (labels >= 0).all()
 
 
+@pytest.mark.any_backend
 def test_a_dataset_with_unlabelled_images_keeps_its_labels(npz, tmp_path):
     with np.load(npz) as arrays:
         arrays = dict(arrays)
@@ -292,6 +304,7 @@ def test_a_dataset_with_unlabelled_images_keeps_its_labels(npz, tmp_path):
     assert split.counts()["train_labels"] == 40
 
 
+@pytest.mark.any_backend
 def test_labels_of_one_class_only_are_refused(npz, tmp_path):
     with np.load(npz) as arrays:
         arrays = dict(arrays)
@@ -391,6 +404,8 @@ def test_history_has_one_row_per_epoch(finished):
 
 def test_the_baseline_learns_from_the_labelled_images(config, tmp_path):
     split = load_split(config)
+    # 300 steps in a few epochs, each of which has its price.
+    config = dataclasses.replace(config, labeled_per_batch=29)
     epochs = 300 // len(mix(config, split))
     config = dataclasses.replace(config, epochs=epochs)
     classifier, _ = baseline.train_baseline(config, tmp_path, split)
@@ -400,6 +415,7 @@ def test_the_baseline_learns_from_the_labelled_images(config, tmp_path):
     assert np.mean(predictions == labels) > 0.8
 
 
+@pytest.mark.any_backend
 def test_an_existing_folder_is_not_touched(config, tmp_path):
     (tmp_path / "kept.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already"):
@@ -407,6 +423,7 @@ def test_an_existing_folder_is_not_touched(config, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
+@pytest.mark.any_backend
 def test_a_run_is_not_put_among_the_images_of_its_dataset(tmp_path):
     config = Config(dataset=str(tmp_path))
     with pytest.raises(InputError, match="lies within the dataset"):
@@ -414,6 +431,7 @@ def test_a_run_is_not_put_among_the_images_of_its_dataset(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.any_backend
 def test_nothing_is_written_when_the_dataset_is_wrong(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(InputError):
@@ -466,18 +484,21 @@ def test_a_run_is_resumed_where_its_dataset_has_been_moved_to(
     assert read_config(copy).dataset == str(moved)
 
 
+@pytest.mark.any_backend
 def test_the_logs_of_the_longest_run_can_be_read(finished):
     header, row, *_ = (finished[0] / "history.csv").read_text().splitlines()
     lines = [header, *[row] * limits.MAX_EPOCHS]
     assert len(parse_history("\n".join(lines))["d_loss"]) == limits.MAX_EPOCHS
 
 
+@pytest.mark.any_backend
 def test_resuming_with_other_settings_is_refused(finished):
     folder, _ = finished
     with pytest.raises(InputError, match="started with seed=3, not 4"):
         training.train(read_config(folder, seed=4), folder, True, 0)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("content", ["{", "[]", '{"colour": "red"}'])
 def test_a_damaged_config_is_named(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
@@ -485,6 +506,7 @@ def test_a_damaged_config_is_named(content, tmp_path):
         read_config(tmp_path)
 
 
+@pytest.mark.any_backend
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
         read_config(tmp_path)
@@ -532,6 +554,7 @@ def test_a_folder_in_place_of_a_result_is_named(config, tmp_path):
         training.train(config, folder, resume=True, verbose=0)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("missing", ["tensorflow", "tensorboard"])
 def test_tensorboard_without_its_packages_is_refused_before_training(
     missing, config, tmp_path, monkeypatch
@@ -542,6 +565,7 @@ def test_tensorboard_without_its_packages_is_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.any_backend
 def test_the_learning_rate_decays_to_0_over_the_run(
     config, tmp_path, monkeypatch
 ):

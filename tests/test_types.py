@@ -8,6 +8,9 @@ import pytest
 
 import keras_ssgan
 
+# No backend has a part in it.
+pytestmark = pytest.mark.any_backend
+
 # Between the model and the backends: nobody calls them but the package.
 _INTERNAL = {"__main__", "autodiff", "optimizer"}
 _MODULES = [
