@@ -60,6 +60,7 @@ def test_your_own_images(tmp_path, capsys):
     assert classifier.output_shape == (None, 2)
 
 
+@pytest.mark.any_backend
 def test_custom_networks(capsys):
     scores = _main_of("custom_networks.py")(["--epochs", "3"])
     assert f"Test accuracy: {scores['accuracy']:.2%}" in capsys.readouterr().out

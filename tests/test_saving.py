@@ -201,6 +201,8 @@ def test_the_arguments_of_compile_are_restored(folder, tiny_data):
     assert isinstance(generator_optimizer, keras.optimizers.RMSprop)
     assert loaded.run_eagerly
     assert loaded.get_compile_config() == gan.get_compile_config()
+    # JAX compiles each operation that runs eagerly, for ten seconds.
+    gan.run_eagerly = loaded.run_eagerly = False
     assert loaded.evaluate(
         *tiny_data, verbose=0, return_dict=True
     ) == gan.evaluate(*tiny_data, verbose=0, return_dict=True)
