@@ -54,10 +54,11 @@ def assert_like_one_device(results, devices):
 
 
 @devices_alone
-@pytest.mark.parametrize("devices", [2, 8])
-def test_devices_of_one_process_update_as_one_device(devices):
-    results = train_on(devices=devices)
-    assert_like_one_device(results, devices)
+def test_eight_devices_of_one_process_update_as_one_device():
+    # More than there are labels in a batch: what fewer do, these do, too
+    # (`benchmarks.devices` compares two and four).
+    results = train_on(devices=8)
+    assert_like_one_device(results, 8)
 
 
 @processes_alone
