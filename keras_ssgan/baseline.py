@@ -55,6 +55,7 @@ def train_baseline(
     images, labels = split.labeled
     # As many images as the GAN gets in an epoch.
     count = len(mix(config, split)) * config.batch_size  # type: ignore[operator]
+    rows = max(count, len(labels))
     folder = Path(folder)
     checkpoints = Checkpoints(folder / "checkpoints" / "baseline")
     alone = _Trainer(
@@ -66,8 +67,9 @@ def train_baseline(
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
         verbose=verbose,
-        images=streams.Repeated(images, count),
-        labels=np.resize(labels, count),
+        images=streams.Repeated(images, rows),
+        labels=np.resize(labels, rows),
+        images_per_epoch=count,
     )
     alone.train(alone.restore())
     gan.update_statistics(streams.some(images))
@@ -117,12 +119,14 @@ class _Trainer(trainer.Trainer):
     """Trains a classifier on images that all have a label.
 
     Attributes:
-        images: `datasets.StreamedImages` of an epoch.
+        images: `datasets.StreamedImages`, the labelled ones.
         labels: Integer array, those of the images.
+        images_per_epoch: int, as `MixedDataset` takes it.
     """
 
     images: streams.StreamedImages = dataclasses.field(kw_only=True)
     labels: np.ndarray = dataclasses.field(kw_only=True)
+    images_per_epoch: int = dataclasses.field(kw_only=True)
 
     checkpoint = BaselineCheckpoint
 
@@ -134,6 +138,7 @@ class _Trainer(trainer.Trainer):
             seed=self.config.seed,
             initial_epoch=epoch,
             initial_batch=step,
+            images_per_epoch=self.images_per_epoch,
         )
 
     def validation(self):

@@ -50,6 +50,7 @@ from keras import ops
 
 from keras_ssgan import checks
 from keras_ssgan import facts
+from keras_ssgan import limits
 from keras_ssgan import text_files
 from keras_ssgan.classifier import is_classifier
 from keras_ssgan.conversion import CONVERTERS
@@ -138,9 +139,17 @@ def export_classifier(
             f"there are {len(names)} class_names for {num_classes} classes; "
             "pass one for each"
         )
+    for name in names:
+        if not facts.is_class_name(name):
+            raise InputError(
+                f"the class name {ascii(name):.80} cannot be written; give it "
+                f"1 to {limits.MAX_NAME_LENGTH} characters, without control "
+                "characters"
+            )
     samples = _check_samples(model, samples)
     if labels is not None:
         checks.check_labels(labels, num_classes, len(samples))
+        checks.check_some_labels(labels)
     report, reference, outputs = _export(
         model,
         Path(path),
@@ -161,7 +170,9 @@ def export_classifier(
         agrees = classes == reference.argmax(axis=-1)
         entry["agreement"] = float(agrees.mean())
         if labels is not None:
-            entry["accuracy"] = float((classes == labels.reshape(-1)).mean())
+            known = labels.reshape(-1) >= 0
+            correct = classes[known] == labels.reshape(-1)[known]
+            entry["accuracy"] = float(correct.mean())
     return report
 
 
@@ -422,7 +433,9 @@ def _run(arguments, backend):
     }
     # JAX's. The XLA of TensorFlow may not know a flag, and ends the process.
     environment.pop("XLA_FLAGS", None)
-    command = [sys.executable, "-W", "ignore", *arguments]
+    # -P: not what happens to lie in the current folder, which may be a
+    # stranger's.
+    command = [sys.executable, "-P", "-W", "ignore", *arguments]
     result = subprocess.run(
         command, env=environment, capture_output=True, text=True
     )

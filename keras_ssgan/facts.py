@@ -20,6 +20,15 @@ _IMAGES = "images.json"
 MEMBERS = (_LABELS, _IMAGES)
 
 
+def is_class_name(name: Any) -> bool:
+    """Whether a class may be called so: it can be shown, on one line."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= limits.MAX_NAME_LENGTH
+        and text_files.is_printable(name)
+    )
+
+
 def format_labels(class_names: Sequence[str]) -> str:
     """The text of a `labels.txt`: one name a line."""
     return "".join(f"{name}\n" for name in class_names)

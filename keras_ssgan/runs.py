@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from keras_ssgan import facts
-from keras_ssgan import limits
 from keras_ssgan import saving
 from keras_ssgan import text_files
 from keras_ssgan.classifier import is_classifier
@@ -135,21 +134,13 @@ def check_class_names(
     if (
         not isinstance(names, list)
         or len(names) != num_classes
-        or not all(map(_is_name, names))
+        or not all(map(facts.is_class_name, names))
     ):
         raise InputError(
             f"{path} does not name its {num_classes} classes; what it says of "
             "them is damaged: restore it from a copy, or train again"
         )
     return names
-
-
-def _is_name(name):
-    return (
-        isinstance(name, str)
-        and len(name) <= limits.MAX_NAME_LENGTH
-        and text_files.is_printable(name)
-    )
 
 
 def load_fingerprint(path: PathLike) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from keras_ssgan import limits
 from keras_ssgan.errors import InputError
 
-# Categories of control characters, which could steer a terminal, and of what
-# stands for bytes of a file name that are no UTF-8.
-_UNSHOWN = ("Cc", "Cs")
+# Categories of control characters, which could steer a terminal, of what
+# stands for bytes of a file name that are no UTF-8, and of what ends a line.
+_UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
 
 
 def is_printable(text: str) -> bool:

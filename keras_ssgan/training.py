@@ -31,6 +31,7 @@ from keras_ssgan.config import Config
 from keras_ssgan.config import check_same_run
 from keras_ssgan.config import read_config
 from keras_ssgan.datasets import streams
+from keras_ssgan.datasets.dataset import NAMES
 from keras_ssgan.errors import InputError
 from keras_ssgan.errors import RunStopped
 from keras_ssgan.history import read_history
@@ -312,6 +313,8 @@ def _check_new_folder(folder, dataset):
             "continue its run with --resume"
         )
     path = Path(dataset)
+    if dataset in NAMES:
+        return
     if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
         raise InputError(
             f"{folder} lies within the dataset, {path}; choose an --output "

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from keras_ssgan import datasets
+from keras_ssgan.datasets import image_files
 from keras_ssgan.datasets import image_folder
 from keras_ssgan.errors import InputError
 
@@ -485,6 +486,17 @@ def test_transparent_pixels_lie_on_white(tmp_path):
     ink[0, :, 3] = [0, 128, 255]
     gray = _only_image(tmp_path, Image.fromarray(ink))
     np.testing.assert_allclose(gray, [[255, 127, 0]], atol=1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_what_the_head_says_of_the_size_is_upright(suffix, tmp_path):
+    exif, path = Image.Exif(), tmp_path / f"it.{suffix}"
+    # What is above 8 means nothing.
+    for orientation in range(1, 10):
+        exif[0x0112] = orientation
+        Image.new("L", (20, 40)).save(path, exif=exif)
+        shape, _ = image_files.read_head(path)
+        assert shape == datasets.read_image(path).shape
 
 
 def test_exif_orientation_is_applied(tmp_path):
@@ -1170,6 +1182,10 @@ def test_keras_workers_can_be_set():
         (20, {"initial_epoch": -1}, "initial_epoch"),
         (20, {"initial_batch": -1}, "initial_batch"),
         (20, {"initial_batch": 99}, "initial_batch"),
+        (20, {"images_per_epoch": 10}, "all, have a label"),
+        (100, {"images_per_epoch": 101}, "all, have a label"),
+        (100, {"images_per_epoch": 0}, "images_per_epoch"),
+        (100, {"images_per_epoch": 20, "initial_batch": 2}, "initial_batch"),
     ],
 )
 def test_unfit_arguments_of_mixed_dataset_are_refused(
@@ -1178,6 +1194,19 @@ def test_unfit_arguments_of_mixed_dataset_are_refused(
     x, y = _mixable(100, labelled)
     arguments = {"batch_size": 10, **arguments}
     assert reason in _refusal(datasets.MixedDataset, x, y, **arguments)
+
+
+def test_an_epoch_of_fewer_images_has_others_each_time():
+    x, y = _mixable(100, 100)
+    data = datasets.MixedDataset(x, y, batch_size=10, images_per_epoch=25)
+    epochs = []
+    for epoch in range(20):
+        data.move_to(epoch)
+        assert [len(data[i][1]) for i in range(len(data))] == [10, 10, 5]
+        images = np.concatenate([data[i][0] for i in range(len(data))])
+        assert len(np.unique(images, axis=0)) == 25
+        epochs.append(images)
+    assert len(np.unique(np.concatenate(epochs), axis=0)) > 95
 
 
 def test_mixed_dataset_checks_images_and_labels():

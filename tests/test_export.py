@@ -282,6 +282,16 @@ def test_keras_alone_gives_the_same_probabilities_on_another_backend(
 # === The report ===
 
 
+def test_images_without_a_label_are_neither_right_nor_wrong(gan, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), "uint8")
+    labels = gan.predict(images, verbose=0).argmax(axis=-1)
+    labels[:30] = -1
+    report = ks.export_classifier(
+        gan, tmp_path / "tiny", "keras", samples=images, labels=labels
+    )
+    assert report["keras"]["accuracy"] == 1
+
+
 def test_the_report_tells_the_difference_and_the_accuracy(
     gan, images, labels, report
 ):
@@ -511,6 +521,10 @@ def test_samples_need_the_channels_of_the_model(colour, tmp_path):
     [
         ({"formats": ["keras", "coreml"]}, "format 'coreml' is unknown"),
         ({"class_names": ["a", "b"]}, "2 class_names for 10 classes"),
+        ({"class_names": ["a\nb", *"cdefghijk"]}, "'a.nb' cannot be written"),
+        ({"class_names": ["", *"bcdefghij"]}, "'' cannot be written"),
+        ({"class_names": ["a\udc80", *"bcdefghij"]}, "cannot be written"),
+        ({"labels": np.full(32, -1)}, "label"),
         ({"samples": np.zeros((2, 8, 8)) + 0.5}, "look scaled"),
         ({"labels": np.arange(3)}, "32 images and 3 labels"),
     ],

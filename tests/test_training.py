@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -416,6 +417,41 @@ def test_the_baseline_learns_from_the_labelled_images(config, tmp_path):
 
 
 @pytest.mark.any_backend
+def test_the_baseline_sees_all_labels_where_few_images_have_none(
+    tmp_path, monkeypatch
+):
+    # Sorted by class, as a folder of images is.
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 12)
+    np.savez(
+        tmp_path / "sorted.npz",
+        x_train=rng.integers(0, 256, (120, 8, 8), dtype="uint8"),
+        y_train=labels,
+        x_test=rng.integers(0, 256, (10, 8, 8), dtype="uint8"),
+        y_test=np.arange(10),
+    )
+    config = small_config(str(tmp_path / "sorted.npz"))
+    config = dataclasses.replace(config, labels=0.9, epochs=10)
+    seen = []
+
+    class Witness(datasets.MixedDataset):
+        def __getitem__(self, index):
+            batch = super().__getitem__(index)
+            seen.append(batch[1])
+            return batch
+
+    monkeypatch.setattr(baseline, "MixedDataset", Witness)
+    split = load_split(config)
+    steps = 10 * len(mix(config, split))
+    # One epoch has room for a part of the labels alone.
+    assert 30 * steps / 10 < len(split.labeled[1])
+    baseline.train_baseline(config, tmp_path / "run", split)
+    # Keras takes one more to build the model.
+    assert len(seen) - steps in (0, 1)
+    assert set(np.concatenate(seen)) == set(range(10))
+
+
+@pytest.mark.any_backend
 def test_an_existing_folder_is_not_touched(config, tmp_path):
     (tmp_path / "kept.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already"):
@@ -429,6 +465,15 @@ def test_a_run_is_not_put_among_the_images_of_its_dataset(tmp_path):
     with pytest.raises(InputError, match="lies within the dataset"):
         training.train(config, tmp_path / "runs" / "one", verbose=0)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.any_backend
+def test_a_folder_may_be_called_as_a_dataset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "digits" / "one"
+    folder.parent.mkdir()
+    training._check_new_folder(folder, "digits")
+    assert datasets.load(Path("digits")).num_classes == 10
 
 
 @pytest.mark.any_backend

@@ -23,6 +23,8 @@ from keras_ssgan.datasets.shards import load_shards
 from keras_ssgan.datasets.streams import StreamedImages
 from keras_ssgan.errors import InputError
 
+# Sources that are no path.
+NAMES = ("digits", "mnist")
 # What takes more memory is streamed, unless told otherwise.
 STREAM_BYTES = 1 << 30
 
@@ -104,9 +106,8 @@ def load(
     >>> load("digits").num_classes
     10
     """
-    path = Path(source)
-    named = source in ("digits", "mnist")
-    if not named and path.is_dir() and not has_idx_files(path):
+    path, source = Path(source), str(source)
+    if source not in NAMES and path.is_dir() and not has_idx_files(path):
         return _load_folder(path, stream, largest)
     if stream:
         raise InputError(
@@ -121,7 +122,7 @@ def load(
         return _numbered(load_npz(path), num_classes=2)
     if not path.is_dir():
         raise InputError(
-            f"there is no dataset {str(source)!r}; give digits, mnist, an "
+            f"there is no dataset {source!r}; give digits, mnist, an "
             ".npz file, a folder of IDX files, a folder of .npz shards, or a "
             "folder of images with one sub-folder per class (or train/ and "
             "test/ of such)"

@@ -151,9 +151,11 @@ def read_head(file: PathLike) -> tuple[tuple[int, int], bool]:
         colour = len(image.getbands()) > 2
         # A PNG's own `getexif` decodes it, to look behind the pixels too.
         exif = Image.Image.getexif(image)
+        # The size of a TIFF is upright by itself.
+        is_upright = image.format == "TIFF"
     orientation = exif.get(ExifTags.Base.Orientation, 1)
-    shape = (width, height) if orientation > 4 else (height, width)
-    return shape, colour
+    lies = orientation in (5, 6, 7, 8) and not is_upright
+    return ((width, height) if lies else (height, width)), colour
 
 
 # === Finding ===

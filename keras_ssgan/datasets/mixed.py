@@ -52,6 +52,8 @@ class MixedDataset(keras.utils.PyDataset):
         pseudo_labels: `propagation.PseudoLabels` of the images, for those
             without a label; what is in it when a batch is made counts.
             Batches then have weights.
+        images_per_epoch: Images in an epoch, others in each, where all have a
+            label. `None` stands for all of them.
         **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
             `keras.utils.PyDataset`. Streamed images gain from workers.
             Indexing an array gains nothing from them, and with workers Keras
@@ -91,6 +93,7 @@ class MixedDataset(keras.utils.PyDataset):
         initial_epoch: int = 0,
         initial_batch: int = 0,
         pseudo_labels: PseudoLabels | None = None,
+        images_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(x, streams.StreamedImages):
@@ -112,6 +115,14 @@ class MixedDataset(keras.utils.PyDataset):
         self._labeled = streams.compact(np.flatnonzero(self.y >= 0), len(x))
         self._unlabeled = streams.compact(np.flatnonzero(self.y < 0), len(x))
         self.labeled_per_batch = self._resolve_share(labeled_per_batch)
+        if images_per_epoch is not None:
+            _check_integer("images_per_epoch", images_per_epoch, at_least=1)
+            if images_per_epoch > len(self._labeled) or len(self._unlabeled):
+                raise InputError(
+                    f"images_per_epoch is {images_per_epoch}; it is for data "
+                    "in which as many images or more, and all, have a label"
+                )
+        self.images_per_epoch = images_per_epoch
         # They are repeated, and then put in order.
         limits.check_memory(
             2 * self._count_labeled_slots() * self._labeled.itemsize,
@@ -139,7 +150,7 @@ class MixedDataset(keras.utils.PyDataset):
     def _count_batches(self):
         """Counts the batches of a whole epoch."""
         if len(self._unlabeled) == 0:
-            return math.ceil(len(self._labeled) / self.batch_size)
+            return math.ceil(self._count_labeled_slots() / self.batch_size)
         per_batch = self.batch_size - self.labeled_per_batch
         return math.ceil(len(self._unlabeled) / per_batch)
 
@@ -265,7 +276,7 @@ class MixedDataset(keras.utils.PyDataset):
     def _count_labeled_slots(self):
         """Counts the labelled images, repeats included, of an epoch."""
         if len(self._unlabeled) == 0:
-            return len(self._labeled)
+            return self.images_per_epoch or len(self._labeled)
         full_batches = self._count_batches() - 1
         per_batch = self.batch_size - self.labeled_per_batch
         rest = len(self._unlabeled) - full_batches * per_batch

@@ -168,7 +168,7 @@ function scaled(taps) {
 
 /** Makes the stroke white, for a thin one gets faint when it is reduced. */
 function stretch(ink) {
-  const strongest = Math.max(...ink);
+  const strongest = ink.reduce((a, b) => Math.max(a, b), 0);
   const strong = ink.filter((value) => value > strongest * STRONG).sort();
   const middle = (strong.length - 1) / 2;
   const white = (strong[Math.floor(middle)] + strong[Math.ceil(middle)]) / 2;

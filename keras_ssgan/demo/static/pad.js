@@ -68,7 +68,8 @@ export function createPad(canvas, pen, changed, say) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
-    const events = event.getCoalescedEvents();
+    // Safari has none before 18.2.
+    const events = event.getCoalescedEvents?.() ?? [];
     strokes.at(-1).push(...(events.length ? events : [event]).map(position));
     draw();
   });
