@@ -451,6 +451,14 @@ def colour(tmp_path_factory):
 
 
 @pytest.mark.any_backend
+def test_files_of_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    # It may be a stranger's, with a model in it.
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    export._run(["-c", "import json"], keras.backend.backend())
+
+
+@pytest.mark.any_backend
 def test_names_of_thousands_of_classes_are_no_argument(tmp_path, monkeypatch):
     written = {}
 
