@@ -172,18 +172,20 @@ def summarize(
 
 def _count_steps(preset, batch_size):
     """Steps of the preset's run, whose epochs are of the unlabelled images."""
-    labels = preset.labels
-    if isinstance(labels, float):
-        labels = round(labels * _IMAGES)
     per_batch = _unlabeled_per_batch(preset, batch_size)
-    return preset.epochs * math.ceil((_IMAGES - labels) / per_batch)
+    unlabeled = _IMAGES - _count_labels(preset)
+    return preset.epochs * math.ceil(unlabeled / per_batch)
 
 
 def _unlabeled_per_batch(preset, batch_size):
     labeled = preset.labeled_per_batch(batch_size)
     if labeled is None:
-        share = preset.labels
-        if isinstance(share, int):
-            share /= _IMAGES
+        share = _count_labels(preset) / _IMAGES
         labeled = max(1, round(share * batch_size))
     return batch_size - labeled
+
+
+def _count_labels(preset):
+    if isinstance(preset.labels, float):
+        return round(preset.labels * _IMAGES)
+    return preset.labels

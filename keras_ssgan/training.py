@@ -313,9 +313,8 @@ def _check_new_folder(folder, dataset):
             "continue its run with --resume"
         )
     path = Path(dataset)
-    if dataset in NAMES:
-        return
-    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+    is_folder = dataset not in NAMES and path.is_dir()
+    if is_folder and folder.resolve().is_relative_to(path.resolve()):
         raise InputError(
             f"{folder} lies within the dataset, {path}; choose an --output "
             "outside of it"
