@@ -19,7 +19,7 @@ const SPECKS = 0.002;
  * @returns {?Uint8Array} Of that size, 0 is paper and 255 ink; null without ink.
  */
 export function normalize(coverage, width, height, format) {
-  const strongest = coverage.reduce((a, b) => Math.max(a, b), 0);
+  const strongest = largest(coverage);
   if (strongest < LEAST_CONTRAST) return null;
   const ink = coverage.map((value) => {
     const share = value / strongest;
@@ -84,6 +84,9 @@ function profiles(ink, width, height) {
 }
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+// Not by arguments of one call, of which there may not be as many as pixels.
+const largest = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 
 /** First and one past the last index of ink, specks aside. */
 function extent(profile) {
@@ -168,7 +171,7 @@ function scaled(taps) {
 
 /** Makes the stroke white, for a thin one gets faint when it is reduced. */
 function stretch(ink) {
-  const strongest = ink.reduce((a, b) => Math.max(a, b), 0);
+  const strongest = largest(ink);
   const strong = ink.filter((value) => value > strongest * STRONG).sort();
   const middle = (strong.length - 1) / 2;
   const white = (strong[Math.floor(middle)] + strong[Math.ceil(middle)]) / 2;
